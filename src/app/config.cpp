@@ -1,0 +1,126 @@
+#include "app/config.h"
+
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdlib>
+#include <filesystem>
+
+#include "kubo/address.h"
+#include "net/unix_server.h"
+
+namespace ptwop::app {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string env(const char* name) {
+  const char* value = std::getenv(name);
+  return value ? value : "";
+}
+
+bool system_service() { return ::geteuid() == 0 && env("XDG_RUNTIME_DIR").empty() && !env("STATE_DIRECTORY").empty(); }
+
+std::string default_data() {
+  if (const std::string dir = env("STATE_DIRECTORY"); !dir.empty()) return dir.substr(0, dir.find(':'));
+  if (const std::string dir = env("XDG_STATE_HOME"); !dir.empty()) return dir + "/ptwop";
+  if (const std::string home = env("HOME"); !home.empty() && !system_service()) return home + "/.local/state/ptwop";
+  return "/var/lib/ptwop";
+}
+
+std::string default_socket(const std::string& data) {
+  if (const std::string dir = env("RUNTIME_DIRECTORY"); !dir.empty()) return dir.substr(0, dir.find(':')) + "/rpc.sock";
+  if (const std::string dir = env("XDG_RUNTIME_DIR"); !dir.empty()) return dir + "/ptwop/rpc.sock";
+  return data + "/rpc.sock";
+}
+
+std::string default_file() {
+  std::string home = env("XDG_CONFIG_HOME");
+  if (home.empty() && !env("HOME").empty()) home = env("HOME") + "/.config";
+  std::error_code ignored;
+  for (const std::string& path : {home.empty() ? "" : home + "/ptwop/ptwopd.toml", std::string("/etc/ptwop/ptwopd.toml")})
+    if (!path.empty() && fs::is_regular_file(path, ignored)) return path;
+  return "";
+}
+
+std::string absolute(const std::string& path) {
+  std::error_code ignored;
+  const auto result = fs::absolute(path, ignored).lexically_normal();
+  return path.empty() || ignored ? path : result.string();
+}
+
+void complain(const std::string& what) { fmt::print(stderr, "ptwopd: {}\n", what); }
+
+// What the types of the flags cannot say.
+std::string wrong_with(const Config& config) {
+  if (config.data.empty()) return "the data folder is an empty path: give --data DIR";
+  if (config.socket.size() > net::kSocketPathBytesMax)
+    return fmt::format("the socket's path is longer than {} bytes: give a shorter --socket", net::kSocketPathBytesMax);
+  if (!config.kubo.empty() && config.kubo != "none")
+    if (const auto address = kubo::parse_api_address(config.kubo); !address) return "--kubo: " + address.error().message;
+  return "";
+}
+
+}  // namespace
+
+std::optional<Config> read_config(int argc, const char* const* argv, int& exit_code) {
+  Config config;
+  std::string level = "info";
+  CLI::App app("PtwopDB's daemon: a database beside your Kubo (IPFS) node.", "ptwopd");
+  app.set_version_flag("--version", std::string("ptwopd ") + PTWOP_VERSION);
+  app.add_option("--data", config.data, "Data folder: one identity, one daemon")->envname("PTWOP_DATA")->type_name("DIR");
+  app.add_option("--socket", config.socket, "Unix socket for JSON-RPC")->envname("PTWOP_SOCKET")->type_name("PATH");
+  app.add_option("--kubo", config.kubo, "Kubo's API: URL or multiaddr, or 'none'; default: where Kubo says it is")
+      ->envname("PTWOP_KUBO")->type_name("ADDRESS");
+  app.add_option("--kubo-auth-file", config.kubo_auth_file, "File with 'bearer:TOKEN' or 'basic:USER:PASSWORD'")
+      ->envname("PTWOP_KUBO_AUTH_FILE")->type_name("FILE");
+  app.add_option("--log-level", level, "debug, info, warn or error")->envname("PTWOP_LOG_LEVEL")->type_name("L");
+  app.add_flag("--check-config", config.check, "Say what would apply, and exit")->configurable(false);
+  const std::string file = default_file();
+  app.set_config("--config", file, "Configuration file (TOML)", false)->envname("PTWOP_CONFIG")->type_name("FILE");
+  app.allow_config_extras(CLI::config_extras_mode::error);
+  try {
+    app.parse(argc, argv);
+    if (const auto* option = app.get_config_ptr(); option && option->count() > 0) config.file = option->as<std::string>();
+    else config.file = file;
+  } catch (const CLI::FileError& e) {
+    complain(fmt::format("the configuration file cannot be read: {}", e.what()));
+    exit_code = kExitConfig;
+    return std::nullopt;
+  } catch (const CLI::ConfigError& e) {
+    complain(fmt::format("the configuration file is wrong: {}", e.what()));
+    exit_code = kExitConfig;
+    return std::nullopt;
+  } catch (const CLI::ParseError& e) {
+    exit_code = app.exit(e) == 0 ? kExitStopped : kExitUsage;
+    return std::nullopt;
+  }
+  const auto parsed = log::level_from(level);
+  if (!parsed) {
+    complain("the log level is one of debug, info, warn, error");
+    exit_code = kExitConfig;
+    return std::nullopt;
+  }
+  config.log_level = *parsed;
+  if (config.data.empty()) config.data = default_data();
+  if (config.socket.empty()) config.socket = default_socket(config.data);
+  config.data = absolute(config.data);
+  config.socket = absolute(config.socket);
+  if (const std::string wrong = wrong_with(config); !wrong.empty()) {
+    complain(wrong);
+    exit_code = kExitConfig;
+    return std::nullopt;
+  }
+  return config;
+}
+
+std::string describe(const Config& config) {
+  constexpr std::string_view kLevels[] = {"debug", "info", "warn", "error"};
+  std::string out = fmt::format("# from {}\n", config.file.empty() ? "flags, environment and defaults" : config.file);
+  out += fmt::format("data = \"{}\"\nsocket = \"{}\"\n", config.data, config.socket);
+  out += config.kubo.empty() ? "# kubo: where Kubo says it is ($IPFS_PATH/api, ~/.ipfs/api)\n" : fmt::format("kubo = \"{}\"\n", config.kubo);
+  if (!config.kubo_auth_file.empty()) out += fmt::format("kubo-auth-file = \"{}\"\n", config.kubo_auth_file);
+  return out + fmt::format("log-level = \"{}\"\n", kLevels[static_cast<size_t>(config.log_level)]);
+}
+
+}  // namespace ptwop::app

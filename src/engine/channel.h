@@ -1,0 +1,118 @@
+// One joined channel: local writes become nodes, held nodes become state, and both meet the replicator.
+#pragma once
+#include <deque>
+#include <memory>
+#include <optional>
+
+#include "access/membership.h"
+#include "engine/lists.h"
+#include "engine/records.h"
+#include "engine/talk.h"
+#include "engine/world.h"
+
+namespace ptwop::engine {
+
+class Channel {
+ public:
+  Channel(World& world, uint32_t number, ChannelRecord record);
+  /// Readers on other threads hold the view: a channel that is loaded again keeps it.
+  void adopt(ChannelRef view) { view_ = std::move(view); view_->number = number_; }
+  /// A new channel of ours.
+  void start(access::Manifest manifest);
+  /// Reads what the store holds of it.
+  Result<void> load();
+  /// Puts a new channel's record into the transaction.
+  void save_record();
+
+  const ChannelRef& view() const { return view_; }
+  const ipld::Cid& cid() const { return record_.cid; }
+  const ChannelRecord& record() const { return record_; }
+  const access::Membership* membership() const { return membership_ ? &*membership_ : nullptr; }
+  Lists& lists() { return lists_; }
+  Talk& talk() { return talk_; }
+
+  /// The manifest came, from wherever. Refused and counted unless it is this channel's.
+  void take_manifest(BytesView block);
+
+  /// A local write; the caller checked channel, type and role. Answers through the world's replies.
+  /// All of `ops` go into one node. `request`: exactly-once id, or empty.
+  void write(const types::Type& type, const std::vector<Bytes>& ops, const std::string& request, Done<Written> done);
+  /// Appends one node to this replica's control list; gives its position.
+  Result<list::At> write_control(const std::vector<Bytes>& ops);
+
+  void on_message(std::string_view from, BytesView bytes);
+  void on_block(const ipld::Cid& cid, Result<Bytes> block);
+  void on_stored(const std::vector<sync::LargeNode>& large);
+
+  /// Towards the turn's end: closes the open node, takes in what waits, applies what can be applied, saves.
+  void settle();
+  /// After the commit: what readers may see now…
+  void show();
+  /// …and, once it is durable, what goes out.
+  void publish();
+  void tick() { talk_.tick(membership_.has_value()); }
+
+
+  /// The token's state: true reached; false not yet; an error: never (303).
+  Result<bool> reached(const list::At& at) const;
+  /// A peer (a did:key, or "any") has said that it holds this.
+  bool peer_has(std::string_view peer, const list::At& at) const;
+  std::vector<list::At> clock() const;
+  ChannelInfo info() const;
+  uint64_t outgoing() const { return talk_.queued(); }
+  /// The accepted nodes, decrypted, as committed (or, within a turn, as the turn has them).
+  std::unique_ptr<types::NodeSource> make_source(bool in_turn) const;
+
+ private:
+  struct Pending {
+    types::OpResult result;
+    std::vector<Done<Written>> done;
+    std::string request;
+  };
+  struct OpenNode {
+    list::Node node;
+    std::vector<Bytes> ops;
+    size_t bytes = 0;
+    std::vector<Pending> pending;
+  };
+
+  void open_node();
+  void close_node();
+  list::Node next_node(const list::ListName& name) const;
+  void finish_node(list::Node& node, const std::vector<Bytes>& ops, bool one_client);
+  uint64_t next_time(uint64_t last) const;
+  std::vector<list::At> seen_by(const list::ListId& own) const;
+  list::ListName own_list(bool control) const;
+  bool replay(const std::string& request, Done<Written>& done);
+
+  void note_own(const list::ListId& id, uint64_t number);
+  void serve(const sync::Want& want);
+  void take_nodes(std::vector<Bytes> blocks);
+  void take_node(Bytes block);
+  void follow_events();
+  void apply_all();
+  bool apply_next(const list::ListId& id, ListState& state);
+  bool seen_met(const list::Node& node, ListState& state);
+  void apply_control(const list::Node& node);
+  enum class Opened : uint8_t { ops, empty, no_key };
+  Opened open_ops(const list::Node& node, std::vector<Bytes>& ops) const;
+  void undo_from(const list::ListId& id, ListState& state);
+  void break_turn(const Error& error);
+
+  World& world_;
+  uint32_t number_;
+  ChannelRecord record_;
+  ChannelRef view_;
+  Lists lists_;
+  Talk talk_;
+  std::optional<access::Membership> membership_;
+  std::optional<OpenNode> open_;
+  uint64_t time_max_ = 0;        ///< Of all nodes held: own stamps follow it.
+  bool membership_changed_ = false;
+  bool own_stale_ = false;       ///< Others hold more of our own list than we do.
+  std::vector<Bytes> fresh_;     ///< Own nodes of this turn, to be announced after the commit.
+  std::set<list::ListId> arrived_;
+  uint64_t retry_at_ms_ = 0;
+};
+
+}  // namespace ptwop::engine

@@ -1,0 +1,272 @@
+#include "engine/lists.h"
+
+#include <algorithm>
+
+#include "base/limits.h"
+#include "ipld/dag_cbor.h"
+
+namespace ptwop::engine {
+namespace {
+
+constexpr size_t kWaitingPerListBytesMax = 4 << 20;
+constexpr size_t kWaitingPerListMax = 2048;
+constexpr size_t kWaitingBytesMax = 16 << 20;
+constexpr size_t kWaitingListsMax = 256;
+// How many signatures of one run are checked from its end: a run with more bad ones than that is noise.
+constexpr int kSignatureTriesMax = 4;
+
+}  // namespace
+
+bool signature_ok(const list::Node& node) {
+  return access::verify(node.list.writer, "node", list::encode_unsigned(node), node.signature);
+}
+
+Result<void> Lists::load() {
+  const Bytes prefix = meta_key('l', channel_);
+  Result<void> decoded;
+  PTWOP_CHECK(world_.ports.store.scan(Table::meta, prefix, after_prefix(prefix), false, [&](BytesView key, BytesView value) {
+    auto record = decode_list(value);
+    if (!record.ok() || key.size() != prefix.size() + list::ListId::kSize) {
+      decoded = fail(Code::corrupt, "a list record is damaged: nothing was changed; restore the data folder from a backup");
+      return false;
+    }
+    const auto id = list::ListId::from(key.substr(prefix.size()));
+    holdings_[id] = {record->held, record->cut};
+    ListState& state = lists_[id];
+    state.record = std::move(*record);
+    if (state.record.applied.number < state.applicable()) unapplied_.insert(id);
+    return true;
+  }));
+  return decoded;
+}
+
+ListState* Lists::find(const list::ListId& list) {
+  const auto it = lists_.find(list);
+  return it == lists_.end() ? nullptr : &it->second;
+}
+
+void Lists::append_own(const list::Node& node, const Bytes& block) {
+  ListState& state = lists_[node.id];
+  assert(node.number == state.record.held.number + 1 && node.prev == state.record.head);
+  state.record.name = node.list;
+  hold(state, {node, block});
+  set_applied(state, node.id, node.position());
+}
+
+void Lists::hold(ListState& state, Arrived arrived) {
+  const list::Node& node = arrived.node;
+  world_.txn.put(Table::nodes, node_key(channel_, node.id, node.number), arrived.block);
+  state.record.held = node.position();
+  state.record.head = node.cid;
+  state.record.time = node.time;
+  state.dirty = true;
+  holdings_[node.id] = {state.record.held, state.record.cut};
+  unapplied_.insert(node.id);
+  events_.grown.insert(node.id);
+  fresh_.insert_or_assign({node.id, node.number}, std::move(arrived.node));
+}
+
+void Lists::offer(list::Node node, Bytes block, const access::Membership& membership) {
+  if (node.channel != cid_) return world_.refuse("other_channel");
+  const list::ListId id = node.id;
+  ListState* state = find(id);
+  if (state && node.number <= state->record.held.number) return compare_with_held(*state, {std::move(node), std::move(block)});
+  const uint64_t number = node.number;
+  // Straight in order is the usual case; anything else may be noise, so it must be signed before it may wait.
+  const bool next = number == (state ? state->record.held.number : 0) + 1;
+  Arrived arrived{std::move(node), std::move(block)};
+  if (!next) {
+    const auto waiting = waiting_.find(id);
+    const bool chained = waiting != waiting_.end() && waiting->second.nodes.contains(number - 1);
+    if (!chained && !signature_ok(arrived.node)) return world_.refuse("forged");
+    if (!state) events_.claims.push_back({id, {number - 1, 0}});
+  }
+  if (!room_for(id, arrived)) return world_.refuse("queue_full");
+  Waiting& waiting = waiting_[id];
+  const size_t size = arrived.block.size();
+  const auto [it, fresh] = waiting.nodes.try_emplace(number, std::move(arrived));
+  if (fresh) {
+    waiting.bytes += size;
+    waiting_bytes_ += size;
+    ++waiting_count_;
+  }
+  drain(id, membership);
+}
+
+bool Lists::room_for(const list::ListId& id, const Arrived& arrived) {
+  const auto it = waiting_.find(id);
+  if (it == waiting_.end()) return waiting_.size() < kWaitingListsMax && waiting_bytes_ < kWaitingBytesMax;
+  return it->second.nodes.size() < kWaitingPerListMax &&
+         it->second.bytes + arrived.block.size() <= kWaitingPerListBytesMax && waiting_bytes_ < kWaitingBytesMax;
+}
+
+void Lists::drop(const list::ListId& id, uint64_t number) {
+  const auto it = waiting_.find(id);
+  if (it == waiting_.end()) return;
+  const auto node = it->second.nodes.find(number);
+  if (node == it->second.nodes.end()) return;
+  const size_t size = node->second.block.size();
+  it->second.bytes -= size;
+  waiting_bytes_ -= size;
+  --waiting_count_;
+  it->second.nodes.erase(node);
+  if (it->second.nodes.empty()) waiting_.erase(it);
+}
+
+void Lists::drop_all(const list::ListId& id) {
+  const auto it = waiting_.find(id);
+  if (it == waiting_.end()) return;
+  waiting_bytes_ -= it->second.bytes;
+  waiting_count_ -= it->second.nodes.size();
+  waiting_.erase(it);
+}
+
+void Lists::retry(const access::Membership& membership) {
+  std::vector<list::ListId> ids;
+  for (const auto& [id, waiting] : waiting_) ids.push_back(id);
+  for (const auto& id : ids) drain(id, membership);
+}
+
+// A list is remembered only after its first node was checked against a grant.
+bool Lists::open_list(const list::ListId& id, const access::Membership& membership) {
+  const auto waiting = waiting_.find(id);
+  const auto first = waiting->second.nodes.find(1);
+  if (first == waiting->second.nodes.end()) return false;
+  const list::Node& node = first->second.node;
+  const ListState* granting = node.grant ? find(node.grant->list) : nullptr;
+  const auto admitted = membership.admits(node, granting ? granting->record.applied : list::Position{});
+  if (!admitted && admitted.error().code == Code::no_manifest) {
+    if (!signature_ok(node)) {
+      world_.refuse("forged");
+      drop_all(id);
+    } else {
+      events_.claims.push_back(*node.grant);
+    }
+    return false;
+  }
+  if (!admitted) {
+    world_.refuse("stranger");
+    drop_all(id);
+    return false;
+  }
+  return true;
+}
+
+void Lists::drain(const list::ListId& id, const access::Membership& membership) {
+  const auto it = waiting_.find(id);
+  if (it == waiting_.end()) return;
+  ListState* state = find(id);
+  if (!state && !open_list(id, membership)) return;
+  const ListRecord before = state ? state->record : ListRecord{};
+  auto& nodes = it->second.nodes;
+  while (!nodes.empty() && nodes.begin()->first <= before.held.number) drop(id, nodes.begin()->first);
+  if (!waiting_.contains(id)) return;
+
+  // The run that follows what is held, linked by hashes: one signature at its end covers all of it.
+  const uint64_t latest_ms = world_.wall_ms() + limits::kFutureMs;
+  std::vector<const Arrived*> run;
+  ipld::Cid prev = before.head;
+  uint64_t time = before.time;
+  for (auto n = nodes.find(before.held.number + 1); n != nodes.end(); ++n) {
+    const list::Node& node = n->second.node;
+    if (node.number != before.held.number + 1 + run.size() || node.time_ms() > latest_ms) break;
+    if (node.prev != prev || node.time <= time) {
+      const bool genuine = signature_ok(node);
+      world_.refuse(!genuine ? "forged" : node.prev != prev ? "branch" : "time");
+      if (genuine && node.prev != prev && run.empty()) events_.branches.push_back({id, before.held});
+      drop(id, node.number);
+      break;
+    }
+    run.push_back(&n->second);
+    prev = node.cid;
+    time = node.time;
+  }
+  int tries = kSignatureTriesMax;
+  while (!run.empty() && !signature_ok(run.back()->node)) {
+    world_.refuse("forged");
+    const uint64_t number = run.back()->node.number;
+    run.pop_back();
+    drop(id, number);
+    if (--tries == 0) return;
+  }
+  if (run.empty()) return;
+  if (!state) {
+    state = &lists_[id];
+    state->record.name = run.front()->node.list;
+  }
+  std::vector<Arrived> accepted;
+  for (const Arrived* arrived : run) accepted.push_back(*arrived);
+  for (const Arrived& arrived : accepted) drop(id, arrived.node.number);
+  for (Arrived& arrived : accepted) {
+    ++world_.stats.nodes_received;
+    hold(*state, std::move(arrived));
+  }
+}
+
+// It says it stands where we hold a node already: the same one again, or a fork.
+void Lists::compare_with_held(ListState& state, Arrived arrived) {
+  const list::Node& node = arrived.node;
+  if (node.number == state.record.held.number && node.cid == state.record.head) return;
+  const auto held = world_.txn.get(Table::nodes, node_key(channel_, node.id, node.number));
+  if (!held || !*held) return;
+  if (ipld::Cid::of(**held) == node.cid) return;
+  if (!signature_ok(node)) return world_.refuse("forged");
+  fork(state, arrived);
+}
+
+void Lists::fork(ListState& state, const Arrived& other) {
+  const list::Node& node = other.node;
+  ListRecord& record = state.record;
+  if (record.cut && record.cut <= node.number) return;
+  record.cut = node.number;
+  state.dirty = true;
+  holdings_[node.id].cut = record.cut;
+  world_.txn.put(Table::meta, meta_key('f', channel_, node.id.view()), other.block);
+  events_.cut.insert(node.id);
+  events_.grown.insert(node.id);
+  if (node.number == 1) return;
+  const auto before = this->node(node.id, node.number - 1);
+  if (before.ok() && before->cid != node.prev) events_.branches.push_back(before->at());
+}
+
+Result<list::Node> Lists::node(const list::ListId& list, uint64_t number) const {
+  if (const auto it = fresh_.find({list, number}); it != fresh_.end()) return it->second;
+  PTWOP_TRY(const auto block, world_.txn.get(Table::nodes, node_key(channel_, list, number)));
+  if (!block) return fail(Code::corrupt, "a node that should be here is missing from the store");
+  return list::decode(*block);
+}
+
+Result<std::vector<Bytes>> Lists::range(const sync::Range& range, size_t bytes_max) const {
+  std::vector<Bytes> out;
+  const auto held = holdings_.find(range.list);
+  if (held == holdings_.end()) return out;
+  size_t bytes = 0;
+  PTWOP_CHECK(world_.txn.scan(Table::nodes, node_key(channel_, range.list, range.from),
+                              after_prefix(node_key(channel_, range.list, range.to)), false, [&](BytesView, BytesView block) {
+                                out.emplace_back(block);
+                                bytes += block.size();
+                                return bytes < bytes_max;
+                              }));
+  if (const uint64_t cut = held->second.cut; cut && range.from <= cut && cut <= range.to) {
+    PTWOP_TRY(const auto other, world_.txn.get(Table::meta, meta_key('f', channel_, range.list.view())));
+    if (other) out.push_back(*other);
+  }
+  return out;
+}
+
+void Lists::set_applied(ListState& state, const list::ListId& id, list::Position position) {
+  state.record.applied = position;
+  state.blocked_since_ms = 0;
+  state.dirty = true;
+  if (position.number >= state.applicable()) unapplied_.erase(id);
+}
+
+void Lists::save() {
+  for (auto& [id, state] : lists_) {
+    if (!state.dirty) continue;
+    world_.txn.put(Table::meta, meta_key('l', channel_, id.view()), encode(state.record));
+    state.dirty = false;
+  }
+}
+
+}  // namespace ptwop::engine

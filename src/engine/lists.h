@@ -1,0 +1,99 @@
+// The lists of one channel: what is held of each, what waits, and every check a node must pass before it is held.
+#pragma once
+#include <map>
+#include <set>
+#include <vector>
+
+#include "access/membership.h"
+#include "engine/records.h"
+#include "engine/world.h"
+#include "list/node.h"
+#include "sync/replicator.h"
+
+namespace ptwop::engine {
+
+struct ListState {
+  ListRecord record;
+  uint64_t blocked_since_ms = 0;  ///< mono; when the next node began to wait for what it had seen. 0: it does not.
+  bool dirty = false;
+
+  /// The number up to which nodes may be applied: beyond it there is nothing, or a fork.
+  uint64_t applicable() const {
+    return record.cut ? std::min(record.held.number, record.cut - 1) : record.held.number;
+  }
+};
+
+/// A node as it came in, with its block.
+struct Arrived {
+  list::Node node;
+  Bytes block;
+};
+
+class Lists {
+ public:
+  Lists(World& world, uint32_t channel, const ipld::Cid& cid) : world_(world), channel_(channel), cid_(cid) {}
+  Result<void> load();
+
+  const std::map<list::ListId, ListState>& all() const { return lists_; }
+  ListState* find(const list::ListId& list);
+  const sync::Holdings& holdings() const { return holdings_; }
+
+  /// One of our own nodes, complete and signed, right after the last one; applied already.
+  void append_own(const list::Node& node, const Bytes& block);
+
+  /// A node from outside. It is held if all checks pass now; it waits (bounded) if something it needs is not here yet;
+  /// else it is refused and counted.
+  void offer(list::Node node, Bytes block, const access::Membership& membership);
+  /// Tries what waits again: a grant came, time passed.
+  void retry(const access::Membership& membership);
+
+  /// What happened since the last call: for the replicator and for applying.
+  struct Events {
+    std::set<list::ListId> grown;
+    std::vector<list::At> claims;    ///< Positions that must exist somewhere and are not here.
+    std::vector<list::At> branches;  ///< A fork at or below this number: the other branch is wanted.
+    std::set<list::ListId> cut;      ///< The cut of these fell: what was applied from there on must be undone.
+  };
+  Events take_events() { return std::exchange(events_, {}); }
+  /// Lists with nodes held and not applied.
+  std::set<list::ListId>& unapplied() { return unapplied_; }
+
+  Result<list::Node> node(const list::ListId& list, uint64_t number) const;
+  /// Blocks of [from, to], and both of a fork in it; at most about `bytes_max`.
+  Result<std::vector<Bytes>> range(const sync::Range& range, size_t bytes_max) const;
+  void set_applied(ListState& state, const list::ListId& id, list::Position position);
+  /// Puts changed records into the transaction.
+  void save();
+  void end_turn() { fresh_.clear(); }
+  uint64_t waiting() const { return waiting_count_; }
+
+ private:
+  struct Waiting {
+    std::map<uint64_t, Arrived> nodes;  ///< By number.
+    size_t bytes = 0;
+  };
+  void drain(const list::ListId& id, const access::Membership& membership);
+  bool open_list(const list::ListId& id, const access::Membership& membership);
+  void hold(ListState& state, Arrived arrived);
+  void compare_with_held(ListState& state, Arrived arrived);
+  void fork(ListState& state, const Arrived& other);
+  void drop(const list::ListId& id, uint64_t number);
+  void drop_all(const list::ListId& id);
+  bool room_for(const list::ListId& id, const Arrived& arrived);
+
+  World& world_;
+  uint32_t channel_;
+  ipld::Cid cid_;
+  std::map<list::ListId, ListState> lists_;
+  sync::Holdings holdings_;
+  std::map<list::ListId, Waiting> waiting_;
+  size_t waiting_bytes_ = 0;
+  size_t waiting_count_ = 0;
+  std::set<list::ListId> unapplied_;
+  std::map<std::pair<list::ListId, uint64_t>, list::Node> fresh_;  ///< Held in this turn, decoded already.
+  Events events_;
+};
+
+bool signature_ok(const list::Node& node);
+
+}  // namespace ptwop::engine

@@ -1,0 +1,181 @@
+#include "engine/talk.h"
+
+#include <algorithm>
+
+#include "access/identity.h"
+#include "base/limits.h"
+
+namespace ptwop::engine {
+namespace {
+
+// Two on the way keep Kubo busy without letting pubsub overflow; the rest gathers into larger messages.
+constexpr unsigned kInFlightMax = 2;
+constexpr size_t kNodesBytesMax = 512 << 10;
+constexpr size_t kFreshMax = 4096;
+constexpr size_t kAnswerBytesMax = 8 << 20;
+constexpr size_t kFetchingMax = 64;
+constexpr size_t kWantsMax = 64;
+// What one Kubo peer may cost before anything is verified: bytes, with each message counted as at least 4 KiB.
+constexpr double kBudgetBytesPerMs = 32 << 10, kBudgetBytesMax = 64 << 20;
+constexpr size_t kBudgetFloorBytes = 4 << 10;
+constexpr size_t kBudgetsMax = 1024;
+
+}  // namespace
+
+bool Talk::within_budget(std::string_view from, size_t bytes) {
+  const uint64_t now = world_.now_ms();
+  auto it = budgets_.find(from);
+  if (it == budgets_.end()) {
+    if (budgets_.size() >= kBudgetsMax) {
+      const auto oldest = std::min_element(budgets_.begin(), budgets_.end(),
+                                           [](const auto& a, const auto& b) { return a.second.at_ms < b.second.at_ms; });
+      budgets_.erase(oldest);
+    }
+    it = budgets_.emplace(from, Budget{kBudgetBytesMax, now}).first;
+  }
+  Budget& budget = it->second;
+  budget.tokens = std::min(kBudgetBytesMax, budget.tokens + static_cast<double>(now - budget.at_ms) * kBudgetBytesPerMs);
+  budget.at_ms = now;
+  const auto cost = static_cast<double>(std::max(bytes, kBudgetFloorBytes));
+  if (budget.tokens < cost) return false;
+  budget.tokens -= cost;
+  return true;
+}
+
+std::optional<sync::Message> Talk::receive(std::string_view from, BytesView bytes) {
+  ++world_.stats.messages_received;
+  world_.stats.bytes_received += bytes.size();
+  const auto refuse = [&](const char* kind) {
+    world_.refuse(kind);
+    return std::nullopt;
+  };
+  if (!within_budget(from, bytes.size())) return refuse("over_budget");
+  Bytes covered;
+  auto message = sync::decode(bytes, covered);
+  if (!message) return refuse(message.error().code == Code::too_large ? "oversized" : "malformed_message");
+  // Kubo gives a node its own messages back; two daemons beside one Kubo share its peer id, so only the sender's
+  // identity and boot tell ours from theirs.
+  if (message->sender == world_.me.key() && message->boot == world_.boot) return std::nullopt;
+  if (message->channel != channel_) return refuse("other_channel");
+  if (!access::verify(message->sender, "message", covered, message->signature)) return refuse("forged_message");
+  if (!replicator_.admit(*message, world_.now_ms(), world_.wall_ms())) return refuse("replayed");
+  return std::move(*message);
+}
+
+void Talk::announce(Bytes block) {
+  if (!world_.kubo.connected || !world_.kubo.pubsub) return;  // the next clock tells
+  if (fresh_.size() >= kFreshMax) fresh_.pop_front();
+  fresh_.push_back(std::move(block));
+}
+
+void Talk::announce(const sync::LargeNode& large) {
+  if (fresh_large_.size() < kFreshMax) fresh_large_.push_back(large);
+}
+
+void Talk::answer(std::vector<Bytes> blocks, std::vector<sync::LargeNode> large, Bytes manifest) {
+  sync::Nodes part;
+  part.manifest = std::move(manifest);
+  part.large = std::move(large);
+  size_t bytes = 0;
+  const auto push = [&](bool last) {
+    part.last = last;
+    answer_bytes_ += bytes;
+    answers_.push_back(std::exchange(part, {}));
+    bytes = 0;
+  };
+  for (Bytes& block : blocks) {
+    if (answer_bytes_ + bytes > kAnswerBytesMax) break;  // it will be wanted again
+    if (bytes + block.size() > kNodesBytesMax) push(false);
+    bytes += block.size();
+    part.nodes.push_back(std::move(block));
+  }
+  push(true);
+}
+
+sync::Nodes Talk::take_fresh() {
+  sync::Nodes nodes;
+  size_t bytes = 0;
+  while (!fresh_.empty() && (bytes == 0 || bytes + fresh_.front().size() <= kNodesBytesMax)) {
+    bytes += fresh_.front().size();
+    nodes.nodes.push_back(std::move(fresh_.front()));
+    fresh_.pop_front();
+  }
+  nodes.large = std::exchange(fresh_large_, {});
+  return nodes;
+}
+
+sync::ClockMessage Talk::clock(bool has_manifest) const {
+  sync::ClockMessage clock;
+  clock.wall_ms = world_.wall_ms();
+  clock.has_manifest = has_manifest;
+  for (const auto& [list, held] : holdings_) {
+    if (clock.entries.size() >= sync::kClockEntriesMax) break;
+    clock.entries.push_back({{list, held.position}, held.cut});
+  }
+  return clock;
+}
+
+void Talk::send(std::variant<sync::Nodes, sync::ClockMessage, sync::Want> body) {
+  sync::Message message;
+  message.channel = channel_;
+  message.sender = world_.me.key();
+  message.boot = world_.boot;
+  message.count = ++world_.message_count;
+  message.body = std::move(body);
+  message.signature = world_.me.sign("message", sync::encode_unsigned(message));
+  Bytes bytes = sync::encode_signed(message);
+  ++world_.stats.messages_sent;
+  world_.stats.bytes_sent += bytes.size();
+  ++in_flight_;
+  world_.ports.gossip.publish(channel_, std::move(bytes));
+}
+
+void Talk::flush(bool has_manifest) {
+  if (!world_.kubo.connected || !world_.kubo.pubsub) {
+    fresh_.clear();
+    fresh_large_.clear();
+    answers_.clear();
+    answer_bytes_ = 0;
+    wants_.clear();
+    return;
+  }
+  while (in_flight_ < kInFlightMax) {
+    if (!fresh_.empty() || !fresh_large_.empty()) {
+      send(take_fresh());
+    } else if (!wants_.empty()) {
+      send(std::move(wants_.front()));
+      wants_.pop_front();
+    } else if (clock_due_) {
+      clock_due_ = false;
+      send(clock(has_manifest));
+    } else if (!answers_.empty()) {
+      for (const Bytes& node : answers_.front().nodes) answer_bytes_ -= node.size();
+      send(std::move(answers_.front()));
+      answers_.pop_front();
+    } else {
+      return;
+    }
+  }
+}
+
+void Talk::tick(bool has_manifest) {
+  if (!world_.kubo.connected || !world_.kubo.pubsub) return;
+  auto out = replicator_.tick(world_.now_ms(), !has_manifest);
+  clock_due_ |= out.send_clock;
+  for (sync::Want& want : out.wants)
+    if (wants_.size() < kWantsMax) wants_.push_back(std::move(want));
+}
+
+void Talk::on_published(bool ok) {
+  if (in_flight_ > 0) --in_flight_;
+  if (!ok) replicator_.on_lost(world_.now_ms());
+}
+
+void Talk::on_connected() {
+  in_flight_ = 0;
+  replicator_.on_connected(world_.now_ms());
+}
+
+bool Talk::fetch(const ipld::Cid& cid) { return fetching_.size() < kFetchingMax && fetching_.insert(cid).second; }
+
+}  // namespace ptwop::engine

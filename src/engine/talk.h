@@ -1,0 +1,71 @@
+// One channel's side of the conversation: what goes out on its topic and in which order, what is asked, and who may
+// speak. Fresh own nodes go first; while a message is on its way the next ones gather and leave together.
+#pragma once
+#include <deque>
+#include <set>
+#include <unordered_set>
+#include <variant>
+#include <vector>
+
+#include "engine/world.h"
+#include "sync/message.h"
+#include "sync/replicator.h"
+
+namespace ptwop::engine {
+
+class Talk {
+ public:
+  Talk(World& world, const ipld::Cid& channel, const sync::Holdings& holdings, uint64_t jitter_seed)
+      : world_(world), channel_(channel), replicator_(holdings, jitter_seed), holdings_(holdings) {}
+
+  sync::Replicator& replicator() { return replicator_; }
+  const sync::Replicator& replicator() const { return replicator_; }
+
+  /// Decodes, bounds, verifies. Nothing: refused and counted, or our own echo.
+  std::optional<sync::Message> receive(std::string_view from, BytesView bytes);
+
+  void announce(Bytes block);                    ///< A fresh own node of at most kInlineNodeBytesMax.
+  void announce(const sync::LargeNode& large);   ///< A node that is in Kubo already.
+  /// Queues an answer to a want: `blocks` in list order. `complete`: all that was wanted and is here.
+  void answer(std::vector<Bytes> blocks, std::vector<sync::LargeNode> large, Bytes manifest);
+
+  /// Sends what may be sent now.
+  void flush(bool has_manifest);
+  /// Time passed: queues clocks and wants that are due.
+  void tick(bool has_manifest);
+  void on_published(bool ok);
+  void on_connected();
+
+  /// True if this block is to be asked for; false while it is being fetched or too many are.
+  bool fetch(const ipld::Cid& cid);
+  bool is_fetching(const ipld::Cid& cid) const { return fetching_.contains(cid); }
+  void fetched(const ipld::Cid& cid) { fetching_.erase(cid); }
+
+  size_t queued() const { return fresh_.size() + answers_.size() + wants_.size(); }
+
+ private:
+  struct Budget {
+    double tokens = 0;
+    uint64_t at_ms = 0;
+  };
+  bool within_budget(std::string_view from, size_t bytes);
+  void send(std::variant<sync::Nodes, sync::ClockMessage, sync::Want> body);
+  sync::Nodes take_fresh();
+  sync::ClockMessage clock(bool has_manifest) const;
+
+  World& world_;
+  ipld::Cid channel_;
+  sync::Replicator replicator_;
+  const sync::Holdings& holdings_;
+  std::deque<Bytes> fresh_;
+  std::vector<sync::LargeNode> fresh_large_;
+  std::deque<sync::Nodes> answers_;
+  size_t answer_bytes_ = 0;
+  std::deque<sync::Want> wants_;
+  bool clock_due_ = false;
+  unsigned in_flight_ = 0;
+  std::unordered_set<ipld::Cid> fetching_;
+  std::map<std::string, Budget, std::less<>> budgets_;
+};
+
+}  // namespace ptwop::engine

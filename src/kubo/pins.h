@@ -1,0 +1,34 @@
+// Pins: wishes that are kept until Kubo is there to hear them, carried out one after the other.
+#pragma once
+#include <deque>
+
+#include "ipld/cid.h"
+#include "kubo/api.h"
+
+namespace ptwop::kubo {
+
+class Pins {
+ public:
+  explicit Pins(Api& api) : api_(api) {}
+
+  /// Pins `next` recursively and releases `last`; either may be none.
+  void add(const ipld::Cid& last, const ipld::Cid& next);
+  void set_ready(bool ready);
+
+ private:
+  struct Wish {
+    ipld::Cid last;
+    ipld::Cid next;
+  };
+  enum class Step : uint8_t { update, add, remove };
+  void send_next();
+  void send(std::string path, Step step);
+  void on_answer(const Result<Bytes>& body, Step step);
+
+  Api& api_;
+  bool ready_ = false;
+  std::deque<Wish> waiting_;  ///< The first one is in flight when there is one.
+  net::HttpClient::Id in_flight_ = 0;
+};
+
+}  // namespace ptwop::kubo

@@ -1,0 +1,49 @@
+// What the methods stand on, wired by app.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "base/clock.h"
+#include "engine/directory.h"
+#include "engine/ports.h"
+
+namespace ptwop::engine {
+class Engine;
+}
+
+namespace ptwop::rpc {
+
+/// Starting: -32002 for all but system.info, system.ready, system.stop and rpc.discover. Stopping: -32000 for all but
+/// system.ready.
+enum class Phase : uint8_t { starting, ready, stopping };
+
+struct KuboSnapshot {
+  bool connected = false;
+  std::string version;  ///< Empty while offline.
+  std::string peer_id;
+};
+
+/// Lives on the loop's thread: app changes it there and only there. The pointers are set before `phase` becomes ready
+/// and what they point to outlives the reader's and the engine's thread.
+struct Backend {
+  Phase phase = Phase::starting;
+  std::string reason = "starting";  ///< Why it is not ready, for a person; empty when ready.
+  std::string identity;             ///< did:key; empty until it is known.
+  KuboSnapshot kubo;
+
+  const Clock* clock = nullptr;  ///< From the start. Its functions are safe from any thread.
+  uint64_t started_mono_ms = 0;
+  engine::Directory* directory = nullptr;
+  const engine::StateStore* store = nullptr;
+
+  /// Runs it on the engine's thread, in the order submitted, followed by a turn. What cannot run any more is destroyed
+  /// without being called.
+  std::function<void(std::function<void(engine::Engine&)>)> submit;
+  /// Runs it on the reader's thread; the same.
+  std::function<void(std::function<void()>)> read;
+  /// Begins to stop the daemon: returns at once, and the answers of this turn of the loop are still sent.
+  std::function<void()> stop;
+};
+
+}  // namespace ptwop::rpc

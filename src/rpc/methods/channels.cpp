@@ -1,0 +1,166 @@
+#include "rpc/methods/channels.h"
+
+#include <fmt/format.h>
+
+#include <unordered_map>
+
+#include "access/identity.h"
+#include "base/limits.h"
+#include "rpc/reply.h"
+
+namespace ptwop::rpc {
+namespace {
+
+constexpr std::string_view kAddressPrefix = "/ptwop/";
+constexpr size_t kWritersKept = 1024;
+
+Error no_channel(std::string_view channel) {
+  return fail(Code::no_channel, fmt::format("There is no channel \"{}\" here: create or join it first.", channel));
+}
+Error wrong_type(const engine::ChannelView& channel, const types::Type& is, const types::Type& wanted) {
+  return fail(Code::wrong_type, fmt::format("The channel \"{}\" is of type {}, not {}.", channel.name, is.name(),
+                                            wanted.name()));
+}
+
+/// 101, 301, 103
+Result<engine::ChannelRef> find_typed(const engine::Directory& directory, std::string_view name,
+                                      const types::Type& wanted) {
+  engine::ChannelRef channel = directory.find(name);
+  if (!channel) return no_channel(name);
+  const types::Type* type = channel->type.load();
+  if (!type)
+    return fail(Code::no_manifest, fmt::format("The manifest of \"{}\" is not here yet: it comes from the first "
+                                               "reachable replica.", channel->name));
+  if (type != &wanted) return wrong_type(*channel, *type, wanted);
+  return channel;
+}
+
+/// U+0000 to U+001F and U+007F to U+009F, in valid UTF-8.
+bool has_control(std::string_view text) {
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    if (byte < 0x20 || byte == 0x7f) return true;
+    if (byte == 0xc2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xa0) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+Result<void> check_name(std::string_view name) {
+  if (name.empty() || name.size() > limits::kNameBytesMax || name.front() == '/' || has_control(name))
+    return fail(Code::invalid_params,
+                "A channel's name has 1 to 64 bytes, no control characters, and does not start with \"/\".");
+  return {};
+}
+
+Result<void> check_address(std::string_view address) {
+  if (!address.starts_with(kAddressPrefix) || !ipld::Cid::from_text(address.substr(kAddressPrefix.size())).ok())
+    return fail(Code::invalid_params, "A channel's address is \"/ptwop/\" and the CID of its manifest.");
+  return {};
+}
+
+Result<void> check_channel(std::string_view channel) {
+  return channel.starts_with('/') ? check_address(channel) : check_name(channel);
+}
+
+Result<void> check_key(std::string_view key) {
+  if (key.empty()) return fail(Code::invalid_params, "A key has at least one byte.");
+  return {};
+}
+
+Result<void> check_key_size(std::string_view key) {
+  if (key.size() > limits::kKeyBytesMax)
+    return fail(Code::too_large, fmt::format("The key has {} bytes, and at most {} are allowed.", key.size(),
+                                             limits::kKeyBytesMax));
+  return {};
+}
+
+Result<void> check_value_size(BytesView cbor) {
+  if (cbor.size() > limits::kValueBytesMax)
+    return fail(Code::too_large, fmt::format("The value has {} bytes as DAG-CBOR, and at most {} are allowed.", cbor.size(),
+                                             limits::kValueBytesMax));
+  return {};
+}
+
+Result<void> check_request_id(const Request& request, size_t index) {
+  const size_t size = request.text(index).size();
+  if (request.has(index) && (size == 0 || size > limits::kRequestIdBytesMax))
+    return fail(Code::invalid_params, "\"request\" has 1 to 64 bytes.");
+  return {};
+}
+
+Result<engine::ChannelRef> channel_to_read(const Request& request, const types::Type& type) {
+  const std::string_view name = request.text(kChannelParam);
+  PTWOP_CHECK(check_channel(name));
+  PTWOP_TRY(engine::ChannelRef channel, find_typed(*request.backend.directory, name, type));
+  if (!channel->readable.load())
+    return fail(Code::no_read_key, fmt::format("The key to read \"{}\" is not here: an admin of the channel grants it "
+                                               "to this identity.", channel->name));
+  return channel;
+}
+
+Result<engine::ChannelRef> channel_to_write(const engine::Directory& directory, std::string_view name,
+                                            const types::Type& type) {
+  PTWOP_TRY(engine::ChannelRef channel, find_typed(directory, name, type));
+  if (!channel->writable.load())
+    return fail(Code::no_write_role, fmt::format("No known grant allows this identity to write to \"{}\": an admin of "
+                                                 "the channel can give one.", channel->name));
+  return channel;
+}
+
+void append_writer(std::string& out, const list::PublicKey& writer) {
+  static thread_local std::unordered_map<list::PublicKey, std::string, list::PublicKey::Hash> known;
+  auto found = known.find(writer);
+  if (found == known.end()) {
+    if (known.size() >= kWritersKept) known.clear();
+    found = known.emplace(writer, access::did_from(writer)).first;
+  }
+  out += '"';
+  out += found->second;
+  out += '"';
+}
+
+Result<Page> page_to_read(const Request& request, const types::Type& type, const PageParams& params) {
+  const std::string_view name = request.text(kChannelParam);
+  PTWOP_CHECK(check_channel(name));
+  Page page;
+  page.method = request.method();
+  if (params.prefix) page.prefix = request.text(*params.prefix);
+  if (params.reverse) page.reverse = request.boolean(*params.reverse);
+  const int64_t limit = request.integer(params.limit);
+  if (limit < 1 || limit > static_cast<int64_t>(limits::kPageMax))
+    return fail(Code::invalid_params, fmt::format("\"limit\" is 1 to {}.", limits::kPageMax));
+  page.limit = static_cast<size_t>(limit);
+  if (request.has(params.after)) {
+    // What no page of any channel gave is refused even when the channel is not here.
+    const engine::ChannelRef channel = request.backend.directory->find(name);
+    PTWOP_TRY(page.after, place_from({page.method, page.prefix, page.reverse}, channel ? &channel->cid : nullptr,
+                                     request.text(params.after)));
+  }
+  PTWOP_TRY(page.channel, channel_to_read(request, type));
+  return page;
+}
+
+void end_page(std::string& out, const Page& page, const std::optional<std::string>& last) {
+  out += R"(],"next":)";
+  json::Writer w(out);
+  if (last) w.string(cursor_from({page.method, page.prefix, page.reverse}, page.channel->cid, *last));
+  else w.null();
+  out += '}';
+}
+
+void submit_write(Request& request, Write write, engine::Done<engine::Written> done) {
+  request.backend.submit([write = std::move(write), done = std::move(done)](engine::Engine& engine) {
+    if (!write.size.ok() || write.admit) {
+      const auto channel = channel_to_write(engine.directory(), write.channel, *write.type);
+      if (!channel.ok()) return done(channel.error());
+      if (!write.size.ok()) return done(write.size.error());
+      const auto admitted = write.admit(*engine.state_in_turn(*channel));
+      if (!admitted.ok()) return done(admitted.error());
+    }
+    engine.write(write.channel, *write.type, write.ops, write.request, done);
+  });
+}
+
+}  // namespace ptwop::rpc

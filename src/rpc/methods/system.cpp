@@ -1,0 +1,94 @@
+#include "engine/engine.h"
+#include "rpc/methods/methods.h"
+
+namespace ptwop::rpc {
+namespace {
+
+json::Writer& text_or_null(json::Writer& w, std::string_view text) { return text.empty() ? w.null() : w.string(text); }
+
+/// All of it but the outbox, which the engine counts.
+std::string info_head(const Backend& backend) {
+  std::string out;
+  json::Writer w(out);
+  const uint64_t uptime_ms = backend.clock->mono_ms() - backend.started_mono_ms;
+  w.object().key("version").string(PTWOP_VERSION).key("identity");
+  text_or_null(w, backend.identity).key("uptime_s").number(uptime_ms / 1000);
+  const KuboSnapshot& kubo = backend.kubo;
+  w.key("kubo").object().key("state").string(kubo.connected ? "connected" : "offline").key("version");
+  text_or_null(w, kubo.connected ? kubo.version : "").key("peer_id");
+  text_or_null(w, kubo.connected ? kubo.peer_id : "").end_object();
+  w.key("channels").number(uint64_t{backend.directory ? backend.directory->all().size() : 0}).key("outbox");
+  return out;
+}
+
+struct Counter {
+  std::string_view name;
+  uint64_t value;
+};
+
+void group(json::Writer& w, std::string_view name, std::initializer_list<Counter> counters) {
+  w.key(name).object();
+  for (const Counter& counter : counters) w.key(counter.name).number(counter.value);
+  w.end_object();
+}
+
+/// Requests refused by the kind of their error, and what came from other replicas by the engine's kinds.
+void refused_group(json::Writer& w, const Stats& rpc, const engine::EngineStats& engine) {
+  std::map<std::string, uint64_t> all = engine.refused;
+  for (const auto& [code, count] : rpc.refused) all[std::string(error_row(code).kind)] += count;
+  w.key("refused").object();
+  for (const auto& [kind, count] : all) w.key(kind).number(count);
+  w.end_object();
+}
+
+std::string render_stats(const Stats& rpc, const engine::EngineStats& engine) {
+  std::string out;
+  json::Writer w(out);
+  w.object();
+  group(w, "requests", {{"total", rpc.requests}, {"notifications", rpc.notifications}, {"batches", rpc.batches}});
+  group(w, "writes", {{"operations", engine.writes}, {"nodes", engine.nodes_written}, {"turns", engine.turns}});
+  refused_group(w, rpc, engine);
+  group(w, "messages", {{"sent", engine.messages_sent}, {"received", engine.messages_received}, {"nodes", engine.nodes_received}});
+  group(w, "blocks", {{"put", engine.blocks_put}, {"fetched", engine.blocks_fetched}});
+  group(w, "bytes", {{"sent", engine.bytes_sent}, {"received", engine.bytes_received}});
+  group(w, "queues", {{"connections", rpc.connections}, {"in_flight", rpc.in_flight}, {"waiting_nodes", engine.waiting_nodes},
+                      {"outbox", engine.outbox}, {"waiters", engine.waiters}});
+  w.end_object();
+  return out;
+}
+
+}  // namespace
+
+Result<void> system_info(Request& request) {
+  std::string head = info_head(request.backend);
+  if (request.backend.phase != Phase::ready) {
+    request.result() += head += "0}";
+    return {};
+  }
+  request.backend.submit([later = request.later(), head = std::move(head)](engine::Engine& engine) {
+    later.result(head + std::to_string(engine.stats().outbox) + '}');
+  });
+  return {};
+}
+
+Result<void> system_ready(Request& request) {
+  const Backend& backend = request.backend;
+  const bool ready = backend.phase == Phase::ready;
+  json::Writer(request.result()).object().key("ready").boolean(ready).key("reason").string(ready ? "" : backend.reason).end_object();
+  return {};
+}
+
+Result<void> system_stats(Request& request) {
+  request.backend.submit([later = request.later(), rpc = request.stats](engine::Engine& engine) {
+    later.result(render_stats(rpc, engine.stats()));
+  });
+  return {};
+}
+
+Result<void> system_stop(Request& request) {
+  json::Writer(request.result()).object().key("stopping").boolean(true).end_object();
+  request.backend.stop();
+  return {};
+}
+
+}  // namespace ptwop::rpc

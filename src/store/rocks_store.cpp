@@ -1,0 +1,358 @@
+#include "store/rocks_store.h"
+
+#include <fmt/format.h>
+#include <rocksdb/cache.h>
+#include <rocksdb/convenience.h>
+#include <rocksdb/write_batch.h>
+#include <sys/stat.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstring>
+#include <filesystem>
+#include <mutex>
+#include <shared_mutex>
+
+#include "base/log.h"
+#include "store/encryption.h"
+#include "store/file_system.h"
+#include "store/open_on.h"
+#include "store/rocks_options.h"
+#include "store/store_key.h"
+
+namespace ptwop::store {
+namespace {
+
+namespace fs = std::filesystem;
+using engine::Change;
+using engine::Table;
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+constexpr size_t kKeyBytesMax = 4096;
+constexpr milliseconds kSpaceCheckEvery{100};
+constexpr uint64_t kSpaceCheckBytes = 1 << 20;
+constexpr milliseconds kHealEvery{100};
+constexpr milliseconds kReadersWaitMax{2000};
+
+rocksdb::Slice slice(BytesView bytes) { return {bytes.data(), bytes.size()}; }
+BytesView view(const rocksdb::Slice& bytes) { return {bytes.data(), bytes.size()}; }
+
+/// The first key after all keys with that prefix.
+Bytes prefix_end(BytesView prefix) {
+  Bytes end(prefix);
+  while (!end.empty() && end.back() == '\xff') end.pop_back();
+  if (end.empty()) return Bytes(kKeyBytesMax + 1, '\xff');
+  end.back() = static_cast<char>(end.back() + 1);
+  return end;
+}
+
+/// An open database; closed when destroyed.
+struct Database {
+  std::unique_ptr<rocksdb::DB> db;
+  std::vector<rocksdb::ColumnFamilyHandle*> families;
+  rocksdb::ColumnFamilyHandle* family(Table table) const {
+    return families[1 + static_cast<size_t>(table)];
+  }
+  ~Database() {
+    if (!db) return;
+    rocksdb::CancelAllBackgroundWork(db.get(), true);
+    for (auto* handle : families) db->DestroyColumnFamilyHandle(handle).PermitUncheckedError();
+  }
+};
+
+/// Files torn inside their nonce hold nothing that was ever acknowledged; RocksDB cannot read them (formats.md).
+Result<void> set_torn_aside(const fs::path& database, const fs::path& aside) {
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(database, error)) {
+    const std::string name = entry.path().filename();
+    if (!entry.is_regular_file(error) || entry.file_size(error) >= kNonceBytes) continue;
+    if (name == "LOCK") continue;
+    if (name == "CURRENT")  // without it RocksDB would begin a new database in this folder
+      return fail(Code::corrupt, fmt::format("{} is damaged: restore the data folder from a backup; "
+                                             "nothing was changed",
+                                             entry.path().string()));
+    fs::rename(entry.path(), aside / name, error);
+    if (error)
+      return fail(Code::internal, fmt::format("cannot set {} aside: {}", name, error.message()));
+    log::warn("store", "set a torn file aside", {{"file", name}});
+  }
+  return {};
+}
+
+Result<rocksdb::WriteBatch> batch_of(const engine::Changes& changes,
+                                     const std::unique_ptr<Database>& database) {
+  rocksdb::WriteBatch batch;
+  for (const Change& change : changes) {
+    if (change.key.size() > kKeyBytesMax)
+      return fail(Code::too_large, fmt::format("a stored key is at most {} bytes", kKeyBytesMax));
+    auto* family = database->family(change.table);
+    rocksdb::Status status;
+    switch (change.kind) {
+      case Change::Kind::put:
+        status = batch.Put(family, slice(change.key), slice(change.value));
+        break;
+      case Change::Kind::erase:
+        status = batch.Delete(family, slice(change.key));
+        break;
+      case Change::Kind::erase_prefix:
+        status = batch.DeleteRange(family, slice(change.key), slice(prefix_end(change.key)));
+        break;
+    }
+    if (!status.ok()) return error_from(status, "collect the changes");
+  }
+  return batch;
+}
+
+}  // namespace
+
+class RocksStore::Impl {
+ public:
+  Impl(const std::shared_ptr<rocksdb::FileSystem>& disk, const DataFolder& folder,
+       const StoreOptions& options)
+      : folder_(folder.path()),
+        path_(folder.in("rocksdb")),
+        free_bytes_min_(options.free_bytes_min),
+        files_(std::make_shared<FileSystem>(disk, options.key)),
+        env_(rocksdb::NewCompositeEnv(files_)),
+        cache_(rocksdb::NewLRUCache(kMemoryBytesMax, 4)) {}
+
+  ~Impl() {
+    database_.reset();
+    // Closing pads a log whose last write failed with zeros up to the length it meant to have.
+    if (failed_) files_->cut_log(mark_);
+  }
+
+  Result<void> open() {
+    PTWOP_TRY(database_, open_database(false));
+    return {};
+  }
+
+  Result<std::optional<Bytes>> get(Table table, BytesView key, engine::ReadMode mode) const {
+    const bool memory = mode == engine::ReadMode::memory;
+    std::shared_lock lock(database_mutex_, std::defer_lock);
+    if (memory && !lock.try_lock())
+      return fail(Code::overloaded, "the database is being reopened");
+    if (!memory) lock.lock();
+    if (!database_) return closed();
+    rocksdb::ReadOptions options;
+    if (memory) options.read_tier = rocksdb::kBlockCacheTier;
+    rocksdb::PinnableSlice value;
+    const auto status = database_->db->Get(options, database_->family(table), slice(key), &value);
+    if (status.IsNotFound()) return std::optional<Bytes>();
+    if (!status.ok()) return error_from(status, "read");
+    return std::optional<Bytes>(view(value));
+  }
+
+  Result<void> scan(Table table, BytesView from, BytesView until, bool reverse,
+                    const Visit& visit) const {
+    if (!until.empty() && from >= until) return {};
+    const std::shared_lock lock(database_mutex_);
+    if (!database_) return closed();
+    const rocksdb::Slice lower = slice(from), upper = slice(until);
+    rocksdb::ReadOptions options;
+    options.iterate_lower_bound = &lower;
+    if (!until.empty()) options.iterate_upper_bound = &upper;
+    const std::unique_ptr<rocksdb::Iterator> at(
+        database_->db->NewIterator(options, database_->family(table)));
+    for (reverse ? at->SeekToLast() : at->SeekToFirst(); at->Valid();
+         reverse ? at->Prev() : at->Next())
+      if (!visit(view(at->key()), view(at->value()))) return {};
+    if (!at->status().ok()) return error_from(at->status(), "read");
+    return {};
+  }
+
+  Result<void> commit(const engine::Changes& changes, bool sync) {
+    const std::lock_guard lock(commit_mutex_);
+    PTWOP_CHECK(heal());
+    PTWOP_TRY(auto batch, batch_of(changes, database_));
+    PTWOP_CHECK(check_space(batch.GetDataSize()));
+    mark_ = files_->log_mark();
+    rocksdb::WriteOptions options;
+    options.sync = sync;
+    const auto status = database_->db->Write(options, &batch);
+    if (status.ok()) return {};
+    return give_up(error_from(status, "write"));
+  }
+
+  Result<void> sync() {
+    const std::lock_guard lock(commit_mutex_);
+    if (failed_) return *failed_;
+    mark_ = files_->log_mark();
+    const auto status = database_->db->FlushWAL(true);
+    if (status.ok()) return {};
+    return give_up(error_from(status, "sync"));
+  }
+
+  Result<void> compact() {
+    const std::shared_lock lock(database_mutex_);
+    if (!database_) return closed();
+    for (auto* family : database_->families) {
+      rocksdb::CompactRangeOptions options;
+      options.bottommost_level_compaction = rocksdb::BottommostLevelCompaction::kForceOptimized;
+      const auto status = database_->db->CompactRange(options, family, nullptr, nullptr);
+      if (!status.ok()) return error_from(status, "compact");
+    }
+    return {};
+  }
+
+  StoreStats stats() const {
+    StoreStats out;
+    std::error_code error;
+    for (const auto& entry : fs::directory_iterator(path_, error)) {
+      const uint64_t size = entry.file_size(error);
+      if (!error) out.disk_bytes += size;  // else it was deleted meanwhile
+    }
+    out.free_bytes = free_bytes();
+    out.cache_bytes = cache_->GetUsage();
+    out.writable = writable_;
+    const std::shared_lock lock(database_mutex_);
+    if (database_)
+      database_->db->GetAggregatedIntProperty(rocksdb::DB::Properties::kSizeAllMemTables,
+                                              &out.memtable_bytes);
+    return out;
+  }
+
+ private:
+  Result<std::unique_ptr<Database>> open_database(bool read_only) {
+    PTWOP_CHECK(set_torn_aside(path_, folder_ + "/aside"));
+    auto database = std::make_unique<Database>();
+    const auto options = database_options(env_.get(), cache_);
+    const auto families = column_families(cache_);
+    rocksdb::DB* db = nullptr;
+    const auto status =
+        read_only ? rocksdb::DB::OpenForReadOnly(options, path_, families, &database->families, &db)
+                  : rocksdb::DB::Open(options, path_, families, &database->families, &db);
+    if (!status.ok()) return error_from(status, fmt::format("open the database in {}", path_));
+    database->db.reset(db);
+    return database;
+  }
+
+  Error closed() const { return fail(Code::internal, "the database could not be reopened"); }
+
+  uint64_t free_bytes() const {
+    uint64_t bytes = 0;
+    const auto status = files_->GetFreeSpace(path_, rocksdb::IOOptions(), &bytes, nullptr);
+    return status.ok() ? bytes : UINT64_MAX;  // a disk that does not tell is asked by writing
+  }
+
+  /// Refuses before RocksDB touches a disk that is nearly full: its own log and sorted files need room as well.
+  Result<void> check_space(uint64_t batch_bytes) {
+    unchecked_bytes_ += batch_bytes;
+    const auto now = steady_clock::now();
+    if (space_ && now - space_checked_ < kSpaceCheckEvery && unchecked_bytes_ < kSpaceCheckBytes)
+      return {};
+    const uint64_t free = free_bytes();
+    // A batch is written to the log, and soon again to a sorted file.
+    space_ = free >= free_bytes_min_ && (free - free_bytes_min_) / 2 >= batch_bytes;
+    space_checked_ = now;
+    unchecked_bytes_ = 0;
+    if (space_) return {};
+    return fail(Code::disk_full,
+                fmt::format("the disk of {} has {} MiB left: writing stops at {} MiB; reading goes "
+                            "on, and writing when there is space again",
+                            folder_, free >> 20, free_bytes_min_ >> 20));
+  }
+
+  /// After a write that failed: nothing of it may come back, and RocksDB is not trusted with another one.
+  Error give_up(Error error) {
+    if (!files_->cut_log(mark_))
+      error.message += "; what was written could not be taken back yet, writing stays off until it is";
+    log::error("store", "writing stopped", {{"cause", error.message}});
+    failed_ = std::move(error);
+    writable_ = false;
+    healed_last_ = steady_clock::now();
+    return *failed_;
+  }
+
+  /// Nothing to do unless an earlier write failed; then reopens the database once that can work.
+  Result<void> heal() {
+    if (!failed_) return {};
+    const auto now = steady_clock::now();
+    if (now - healed_last_ < kHealEvery) return *failed_;
+    healed_last_ = now;
+    space_ = false;
+    PTWOP_CHECK(check_space(kMemtablesBytesMax));  // reopening writes out what is in the log
+    std::unique_lock lock(database_mutex_, kReadersWaitMax);
+    if (!lock.owns_lock() || !files_->cut_log(mark_)) return *failed_;
+    database_.reset();
+    if (!files_->cut_log(mark_)) return *failed_;  // see ~Impl
+    auto opened = open_database(false);
+    if (!opened) {
+      failed_ = opened.error();
+      auto reading = open_database(true);
+      if (reading)
+        database_ = std::move(*reading);
+      else
+        log::error("store", "reading stopped", {{"cause", reading.error().message}});
+      return *failed_;
+    }
+    database_ = std::move(*opened);
+    failed_.reset();
+    writable_ = true;
+    log::info("store", "writing again");
+    return {};
+  }
+
+  const std::string folder_;
+  const std::string path_;
+  const uint64_t free_bytes_min_;
+  const std::shared_ptr<FileSystem> files_;
+  const std::unique_ptr<rocksdb::Env> env_;
+  const std::shared_ptr<rocksdb::Cache> cache_;
+
+  /// Held by readers; exclusively only while heal() swaps the database, under commit_mutex_ as well.
+  mutable std::shared_timed_mutex database_mutex_;
+  std::unique_ptr<Database> database_;
+
+  /// Guards what follows.
+  std::mutex commit_mutex_;
+  std::optional<Error> failed_;
+  FileSystem::LogMark mark_;  ///< Where the log ended before the newest commit, or the failed one.
+  steady_clock::time_point healed_last_;
+  steady_clock::time_point space_checked_;
+  uint64_t unchecked_bytes_ = 0;
+  bool space_ = false;
+  std::atomic<bool> writable_ = true;
+};
+
+RocksStore::RocksStore(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+RocksStore::~RocksStore() = default;
+
+Result<std::optional<Bytes>> RocksStore::get(Table table, BytesView key,
+                                             engine::ReadMode mode) const {
+  return impl_->get(table, key, mode);
+}
+Result<void> RocksStore::scan(Table table, BytesView from, BytesView until, bool reverse,
+                              const Visit& visit) const {
+  return impl_->scan(table, from, until, reverse, visit);
+}
+Result<void> RocksStore::commit(const engine::Changes& changes, bool sync) {
+  return impl_->commit(changes, sync);
+}
+Result<void> RocksStore::sync() { return impl_->sync(); }
+Result<void> RocksStore::compact() { return impl_->compact(); }
+StoreStats RocksStore::stats() const { return impl_->stats(); }
+
+Result<std::unique_ptr<RocksStore>> open_store_on(const std::shared_ptr<rocksdb::FileSystem>& disk,
+                                                  const DataFolder& folder,
+                                                  const StoreOptions& options) {
+  if (options.key.size() != kStoreKeyBytes)
+    return fail(Code::internal, "the store's key is 32 bytes");
+  for (const char* name : {"rocksdb", "aside"}) {
+    const std::string path = folder.in(name);
+    if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST)
+      return fail(errno == ENOSPC ? Code::disk_full : Code::internal,
+                  fmt::format("cannot make {}: {}", path, std::strerror(errno)));
+  }
+  auto impl = std::make_unique<RocksStore::Impl>(disk, folder, options);
+  PTWOP_CHECK(impl->open());
+  return std::make_unique<RocksStore>(std::move(impl));
+}
+
+Result<std::unique_ptr<RocksStore>> open_store(const DataFolder& folder,
+                                               const StoreOptions& options) {
+  return open_store_on(rocksdb::FileSystem::Default(), folder, options);
+}
+
+}  // namespace ptwop::store

@@ -1,0 +1,74 @@
+// What replicas tell each other on a channel's topic (formats.md, "Messages"). Strict DAG-CBOR:
+//   {"body": …, "boot": uint, "kind": text, "count": uint, "sender": key, "channel": CID bytes, "version": 1, "signature"}
+// The signature (kind "message") covers everything but itself.
+#pragma once
+#include <optional>
+#include <variant>
+#include <vector>
+
+#include "ipld/cid.h"
+#include "list/node.h"
+
+namespace ptwop::sync {
+
+/// A node too large to ride inline: fetched by its CID.
+struct LargeNode {
+  list::ListId list;
+  uint64_t number = 0;
+  ipld::Cid cid;
+};
+
+/// Kind "nodes": fresh nodes, or the answer to a want. `last`: a want's answer ends here.
+struct Nodes {
+  std::vector<Bytes> nodes;
+  std::vector<LargeNode> large;
+  Bytes manifest;  ///< Only when wanted; else empty.
+  bool last = false;
+};
+
+/// One list in a clock. `cut`: the lowest forked number known, 0 if none.
+struct ClockEntry {
+  list::At at;
+  uint64_t cut = 0;
+};
+
+/// Kind "clock": all positions that the sender holds and has checked.
+struct ClockMessage {
+  std::vector<ClockEntry> entries;
+  uint64_t wall_ms = 0;       ///< The sender's time: for telling a clock that is off.
+  bool has_manifest = false;
+};
+
+struct Range {
+  list::ListId list;
+  uint64_t from = 0, to = 0;  ///< Inclusive.
+};
+
+/// Kind "want": what the sender misses, asked of one replica (or of any when `to` is all zero).
+struct Want {
+  list::PublicKey to;
+  uint64_t to_boot = 0;  ///< Two replicas may share an identity for a while (a copied folder).
+  std::vector<Range> ranges;
+  bool manifest = false;
+};
+
+struct Message {
+  ipld::Cid channel;
+  list::PublicKey sender;
+  uint64_t boot = 0;   ///< Rises with every start of the sender.
+  uint64_t count = 0;  ///< Rises with every message of one boot.
+  std::variant<Nodes, ClockMessage, Want> body;
+  list::Signature signature;
+};
+
+inline constexpr size_t kRangesMax = 64;
+inline constexpr size_t kClockEntriesMax = 16384;
+
+Bytes encode_unsigned(const Message& message);
+/// The message as sent, given what encode_unsigned returned.
+Bytes encode_signed(const Message& message);
+
+/// Strict. Does not check the signature. `unsigned_part` gets what it covers.
+Result<Message> decode(BytesView bytes, Bytes& unsigned_part);
+
+}  // namespace ptwop::sync

@@ -1,0 +1,255 @@
+#include "sync/replicator.h"
+
+#include <algorithm>
+
+namespace ptwop::sync {
+namespace {
+
+constexpr size_t kPeersMax = 512;
+constexpr size_t kStrangerClockMax = 256;
+constexpr size_t kWantedMax = 4096;
+constexpr uint64_t kPeerFreshMs = 60'000;
+constexpr uint64_t kQuietMinMs = 5'000, kQuietMaxMs = 15'000;
+constexpr uint64_t kAfterChangeMs = 1'000;  // the announcement itself carries the change: this heals its loss
+constexpr uint64_t kClockGapMs = 200;       // never two clocks closer than this
+constexpr uint64_t kWantDelayMs = 40;       // what a clock names may still be on its way
+constexpr uint64_t kAnswerMs = 1'000;
+constexpr unsigned kBackoffMax = 5;
+constexpr unsigned kTriesMax = 12;
+
+}  // namespace
+
+uint64_t Jitter::next() {
+  uint64_t z = (state_ += 0x9e3779b97f4a7c15u);
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+  return z ^ (z >> 31);
+}
+
+uint64_t Jitter::between(uint64_t low, uint64_t high) { return low + next() % (high - low + 1); }
+
+bool Replicator::admit(const Message& message, uint64_t now_ms, uint64_t wall_ms) {
+  if (!peers_.contains(message.sender) && peers_.size() >= kPeersMax) forget_oldest_peer();
+  const auto [it, fresh] = peers_.try_emplace(message.sender);
+  Peer& peer = it->second;
+  if (message.boot < peer.boot) return false;
+  if (message.boot > peer.boot) {
+    peer.boot = message.boot;
+    peer.count_max = message.count;
+    peer.count_seen = 1;
+    clock_within(now_ms, jitter_.between(10, 80));  // it just started: tell it what is here
+  } else if (message.count > peer.count_max) {
+    const uint64_t ahead = message.count - peer.count_max;
+    peer.count_seen = ahead < 64 ? peer.count_seen << ahead | 1 : 1;
+    peer.count_max = message.count;
+  } else {
+    const uint64_t behind = peer.count_max - message.count;
+    if (behind >= 64 || peer.count_seen >> behind & 1) return false;
+    peer.count_seen |= uint64_t{1} << behind;
+  }
+  peer.last_seen_ms = now_ms;
+  peer.last_seen_wall_ms = wall_ms;
+  return true;
+}
+
+void Replicator::forget_oldest_peer() {
+  const auto oldest = std::min_element(peers_.begin(), peers_.end(), [](const auto& a, const auto& b) {
+    return a.second.last_seen_ms < b.second.last_seen_ms;
+  });
+  if (oldest != peers_.end()) peers_.erase(oldest);
+}
+
+void Replicator::on_clock(const Message& message, bool member, uint64_t now_ms, uint64_t wall_ms) {
+  const auto& clock = std::get<ClockMessage>(message.body);
+  Peer& peer = peers_[message.sender];
+  peer.has_manifest = clock.has_manifest;
+  peer.wall_lead_ms = static_cast<int64_t>(clock.wall_ms) - static_cast<int64_t>(wall_ms);
+  size_t same = 0;
+  bool they_lack = false;
+  for (const ClockEntry& theirs : clock.entries) {
+    if (!member && peer.clock.size() >= kStrangerClockMax && !peer.clock.contains(theirs.at.list)) continue;
+    ClockEntry& known = peer.clock[theirs.at.list];
+    if (known.at.position.number <= theirs.at.position.number) known = theirs;
+    const auto mine = holdings_.find(theirs.at.list);
+    if (mine == holdings_.end()) {
+      want(theirs.at.list, theirs.at.position.number, 0, now_ms, kWantDelayMs);
+      continue;
+    }
+    const Held& held = mine->second;
+    const list::Position& there = theirs.at.position;
+    if (there == held.position && theirs.cut == held.cut) ++same;
+    if (there.number < held.position.number || (held.cut && (!theirs.cut || held.cut < theirs.cut))) they_lack = true;
+    uint64_t cut = 0;
+    if (theirs.cut && (!held.cut || theirs.cut < held.cut)) cut = theirs.cut;  // they know of a fork
+    else if (there.number == held.position.number && there.tag != held.position.tag && !held.cut)
+      cut = there.number;  // another branch
+    if (there.number > held.position.number || cut) want(theirs.at.list, there.number, cut, now_ms, kWantDelayMs);
+  }
+  if (they_lack || clock.entries.size() < holdings_.size()) {
+    clock_within(now_ms, jitter_.between(20, 150));
+  } else if (member && same == holdings_.size() && same == clock.entries.size() && suppressed_ < 2) {
+    ++suppressed_;
+    clock_at_ms_ = now_ms + jitter_.between(kQuietMinMs, kQuietMaxMs);
+  }
+}
+
+void Replicator::on_nodes(const list::PublicKey& sender, const std::vector<list::At>& held_there, bool last, uint64_t now_ms) {
+  Peer& peer = peers_[sender];
+  for (const list::At& at : held_there) {
+    if (!peer.clock.contains(at.list) && peer.clock.size() >= kStrangerClockMax) continue;
+    ClockEntry& known = peer.clock[at.list];
+    if (known.at.position.number < at.position.number) known.at = at;
+  }
+  for (auto& [list, wanted] : wanted_) {
+    if (!wanted.asked_any || wanted.asked != sender) continue;
+    wanted.ask_at_ms = last ? now_ms : now_ms + kAnswerMs;
+  }
+}
+
+void Replicator::on_claim(const list::At& at, uint64_t now_ms) {
+  const auto mine = holdings_.find(at.list);
+  if (mine == holdings_.end() || mine->second.position.number < at.position.number)
+    want(at.list, at.position.number, 0, now_ms, kWantDelayMs);
+}
+
+void Replicator::on_branch(const list::At& at, uint64_t now_ms) { want(at.list, 0, at.position.number, now_ms, 0); }
+
+void Replicator::on_held(const list::ListId& list, bool by_us, uint64_t now_ms) {
+  if (const auto it = wanted_.find(list); it != wanted_.end()) {
+    it->second.tries = 0;
+    if (satisfied(list, it->second)) wanted_.erase(it);
+  }
+  suppressed_ = 0;
+  // What others sent us, others have too: only own writes need our clock soon.
+  clock_within(now_ms, by_us ? kAfterChangeMs : 2 * kAfterChangeMs + jitter_.between(0, kAfterChangeMs));
+}
+
+void Replicator::on_connected(uint64_t now_ms) {
+  clock_sent_ms_ = 0;
+  clock_within(now_ms, jitter_.between(1, 30));
+  for (auto& [list, wanted] : wanted_) {
+    wanted.tries = 0;
+    wanted.ask_at_ms = std::min(wanted.ask_at_ms, now_ms + kAnswerMs);
+  }
+}
+
+void Replicator::on_lost(uint64_t now_ms) { clock_within(now_ms, kAfterChangeMs); }
+
+void Replicator::clock_within(uint64_t now_ms, uint64_t delay_ms) {
+  const uint64_t at = std::max(now_ms + delay_ms, clock_sent_ms_ ? clock_sent_ms_ + kClockGapMs : 0);
+  if (clock_at_ms_ == 0 || at < clock_at_ms_) clock_at_ms_ = at;
+}
+
+void Replicator::want(const list::ListId& list, uint64_t to, uint64_t cut, uint64_t now_ms, uint64_t delay_ms) {
+  const auto it = wanted_.find(list);
+  if (it == wanted_.end()) {
+    if (wanted_.size() >= kWantedMax) return;
+    wanted_[list] = {to, cut, now_ms + delay_ms, 0, {}, false};
+    return;
+  }
+  it->second.to = std::max(it->second.to, to);
+  if (cut && (!it->second.cut || cut < it->second.cut)) it->second.cut = cut;
+}
+
+bool Replicator::satisfied(const list::ListId& list, const Wanted& wanted) const {
+  const auto mine = holdings_.find(list);
+  if (mine == holdings_.end()) return false;
+  const bool cut_known = !wanted.cut || (mine->second.cut && mine->second.cut <= wanted.cut);
+  // Beyond a cut nothing counts, so nothing is wanted.
+  return (mine->second.cut || mine->second.position.number >= wanted.to) && cut_known;
+}
+
+const list::PublicKey* Replicator::choose(const list::ListId& list, const Wanted& wanted, uint64_t now_ms) {
+  std::vector<const list::PublicKey*> able, others;
+  const auto mine = holdings_.find(list);
+  const uint64_t held = mine == holdings_.end() ? 0 : mine->second.position.number;
+  for (const auto& [key, peer] : peers_) {
+    if (now_ms - peer.last_seen_ms > kPeerFreshMs) continue;
+    const auto known = peer.clock.find(list);
+    const bool has = known != peer.clock.end() &&
+                     (known->second.at.position.number > held || (wanted.cut && known->second.at.position.number >= wanted.cut));
+    // Another than the one that did not answer, if there is one.
+    const bool again = wanted.asked_any && wanted.tries > 0 && key == wanted.asked;
+    (has && !again ? able : others).push_back(&key);
+    if (has && again) std::swap(others.front(), others.back());
+  }
+  if (!able.empty()) return able[jitter_.between(0, able.size() - 1)];
+  if (!others.empty()) return others[wanted.tries % others.size()];
+  return nullptr;
+}
+
+Replicator::Output Replicator::tick(uint64_t now_ms, bool need_manifest) {
+  Output out;
+  if (clock_at_ms_ == 0 || now_ms >= clock_at_ms_) {
+    out.send_clock = true;
+    clock_sent_ms_ = now_ms;
+    suppressed_ = 0;
+    clock_at_ms_ = now_ms + jitter_.between(kQuietMinMs, kQuietMaxMs);
+  }
+  std::map<list::PublicKey, Want> by_peer;
+  for (auto it = wanted_.begin(); it != wanted_.end();) {
+    const auto& list = it->first;
+    Wanted& wanted = it->second;
+    if (satisfied(list, wanted) || wanted.tries > kTriesMax) {  // given up: the next clock that names it starts anew
+      it = wanted_.erase(it);
+      continue;
+    }
+    ++it;
+    if (now_ms < wanted.ask_at_ms) continue;
+    wanted.ask_at_ms = now_ms + (kAnswerMs << std::min(wanted.tries, kBackoffMax)) + jitter_.between(0, kAnswerMs / 4);
+    const list::PublicKey* peer = choose(list, wanted, now_ms);
+    if (!peer) continue;
+    Want& ask = by_peer[*peer];
+    if (ask.ranges.size() + 2 > kRangesMax) {
+      wanted.ask_at_ms = now_ms + kWantDelayMs;
+      continue;
+    }
+    ++wanted.tries;
+    wanted.asked = *peer;
+    wanted.asked_any = true;
+    const auto mine = holdings_.find(list);
+    const uint64_t held = mine == holdings_.end() ? 0 : mine->second.position.number;
+    if (wanted.cut && (mine == holdings_.end() || !mine->second.cut || wanted.cut < mine->second.cut))
+      ask.ranges.push_back({list, wanted.cut, wanted.cut});
+    const bool cut = mine != holdings_.end() && mine->second.cut;
+    if (wanted.to > held && !cut) ask.ranges.push_back({list, held + 1, wanted.to});
+  }
+  if (need_manifest && now_ms >= manifest_at_ms_)
+    for (const auto& [key, peer] : peers_)
+      if (peer.has_manifest && now_ms - peer.last_seen_ms <= kPeerFreshMs) {
+        by_peer[key].manifest = true;
+        manifest_at_ms_ = now_ms + kAnswerMs;
+        break;
+      }
+  for (auto& [key, ask] : by_peer) {
+    ask.to = key;
+    ask.to_boot = peers_[key].boot;
+    out.wants.push_back(std::move(ask));
+  }
+  return out;
+}
+
+uint64_t Replicator::next_tick_ms() const {
+  uint64_t at = clock_at_ms_;
+  for (const auto& [list, wanted] : wanted_) at = std::min(at, wanted.ask_at_ms);
+  return at;
+}
+
+uint64_t Replicator::missing() const {
+  uint64_t sum = 0;
+  for (const auto& [list, wanted] : wanted_) {
+    const auto mine = holdings_.find(list);
+    const uint64_t held = mine == holdings_.end() ? 0 : mine->second.position.number;
+    if (wanted.to > held && !(mine != holdings_.end() && mine->second.cut)) sum += wanted.to - held;
+  }
+  return sum;
+}
+
+uint64_t Replicator::peer_number(const list::PublicKey& peer, const list::ListId& list) const {
+  const auto p = peers_.find(peer);
+  if (p == peers_.end()) return 0;
+  const auto entry = p->second.clock.find(list);
+  return entry == p->second.clock.end() ? 0 : entry->second.at.position.number;
+}
+
+}  // namespace ptwop::sync

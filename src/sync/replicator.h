@@ -1,0 +1,107 @@
+// Anti-entropy for one channel as a state machine: what peers say they hold comes in, clocks and wants to send go out.
+// It knows nothing of what nodes hold, of stores or sockets; time and chance are given to it.
+//
+// Pubsub loses messages, so no message is trusted to arrive. Replicas exchange clocks: on join, soon after a change (at
+// most one a second), when a peer lacks something, and at random intervals when all is quiet. Whoever sees a position
+// beyond its own asks one replica that has it; when no answer comes it asks another, less and less often.
+#pragma once
+#include <map>
+#include <vector>
+
+#include "sync/message.h"
+
+namespace ptwop::sync {
+
+/// What this replica holds and has checked of a list.
+struct Held {
+  list::Position position;
+  uint64_t cut = 0;  ///< lowest forked number, 0 if none
+};
+using Holdings = std::map<list::ListId, Held>;
+
+struct Peer {
+  uint64_t boot = 0;
+  uint64_t count_max = 0;   ///< Highest message counter of this boot…
+  uint64_t count_seen = 0;  ///< …and which of the 64 up to it were seen, newest in bit 0.
+  uint64_t last_seen_ms = 0;  ///< mono
+  uint64_t last_seen_wall_ms = 0;
+  int64_t wall_lead_ms = 0;   ///< The peer's wall clock minus ours, when its last clock came.
+  bool has_manifest = false;
+  std::map<list::ListId, ClockEntry> clock;
+};
+
+/// Small deterministic generator (splitmix64, https://prng.di.unimi.it/splitmix64.c) for jitter: not for secrets.
+class Jitter {
+ public:
+  explicit Jitter(uint64_t seed) : state_(seed) {}
+  uint64_t next();
+  uint64_t between(uint64_t low, uint64_t high);  ///< inclusive
+
+ private:
+  uint64_t state_;
+};
+
+class Replicator {
+ public:
+  /// `holdings` belongs to the caller and outlives this.
+  Replicator(const Holdings& holdings, uint64_t jitter_seed)
+      : holdings_(holdings), jitter_(jitter_seed) {}
+
+  /// A verified message: false if it was seen before or belongs to an earlier boot (a replay).
+  bool admit(const Message& message, uint64_t now_ms, uint64_t wall_ms);
+
+  void on_clock(const Message& message, bool member, uint64_t now_ms, uint64_t wall_ms);
+  /// `nodes` from a peer: it holds what it sends. `last`: its answer to our want ends here.
+  void on_nodes(const list::PublicKey& sender, const std::vector<list::At>& held_there, bool last, uint64_t now_ms);
+  /// Something that we hold names this position: it exists somewhere.
+  void on_claim(const list::At& at, uint64_t now_ms);
+  /// Another branch of this list exists at this number: its node there is the proof of a fork.
+  void on_branch(const list::At& at, uint64_t now_ms);
+  /// This list grew here.
+  void on_held(const list::ListId& list, bool by_us, uint64_t now_ms);
+  /// Subscribed (again): whatever was said meanwhile was missed.
+  void on_connected(uint64_t now_ms);
+
+  /// A message of ours did not get out: the next clock says what it carried.
+  void on_lost(uint64_t now_ms);
+
+  struct Output {
+    bool send_clock = false;
+    std::vector<Want> wants;
+  };
+  /// What to send now. `need_manifest`: this replica has none yet.
+  Output tick(uint64_t now_ms, bool need_manifest);
+  uint64_t next_tick_ms() const;
+
+  /// Nodes known from clocks and claims, not here.
+  uint64_t missing() const;
+  const std::map<list::PublicKey, Peer>& peers() const { return peers_; }
+  /// The highest number of that list which a peer says it has.
+  uint64_t peer_number(const list::PublicKey& peer, const list::ListId& list) const;
+
+ private:
+  struct Wanted {
+    uint64_t to = 0;          ///< Highest number known to exist.
+    uint64_t cut = 0;         ///< A fork that we have no proof of, or a branch to compare; 0 if none.
+    uint64_t ask_at_ms = 0;
+    unsigned tries = 0;
+    list::PublicKey asked;
+    bool asked_any = false;
+  };
+  void want(const list::ListId& list, uint64_t to, uint64_t cut, uint64_t now_ms, uint64_t delay_ms);
+  bool satisfied(const list::ListId& list, const Wanted& wanted) const;
+  const list::PublicKey* choose(const list::ListId& list, const Wanted& wanted, uint64_t now_ms);
+  void clock_within(uint64_t now_ms, uint64_t delay_ms);
+  void forget_oldest_peer();
+
+  const Holdings& holdings_;
+  Jitter jitter_;
+  std::map<list::PublicKey, Peer> peers_;
+  std::map<list::ListId, Wanted> wanted_;
+  uint64_t clock_at_ms_ = 0;
+  uint64_t clock_sent_ms_ = 0;
+  unsigned suppressed_ = 0;
+  uint64_t manifest_at_ms_ = 0;
+};
+
+}  // namespace ptwop::sync

@@ -1,0 +1,44 @@
+#!/usr/bin/env python3
+"""with_kubo.py COMMAND…: runs a command with PTWOP_TEST_KUBO_A and _B naming two connected real Kubo nodes.
+
+Exits as the command does; 77 (skipped) where there is no ipfs, 1 in that case under CI.
+"""
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+import kubo_nodes  # noqa: E402
+
+
+def main():
+    if len(sys.argv) < 2:
+        print(__doc__, file=sys.stderr)
+        return 64
+    binary = kubo_nodes.find_ipfs()
+    if not binary:
+        print("no ipfs found: set PTWOP_IPFS or put it on PATH", file=sys.stderr)
+        return 1 if os.environ.get("CI") else 77
+    # SIGTERM (meson's time-out) becomes an exception, so that the nodes go in every case.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    folder = Path(tempfile.mkdtemp(prefix="ptwop-kubo-"))
+    nodes = []
+    try:
+        for name in ("a", "b"):
+            nodes.append(kubo_nodes.KuboNode(binary, folder / name))
+            nodes[-1].start()
+        kubo_nodes.connect(*nodes)
+        env = {**os.environ, "PTWOP_TEST_KUBO_A": nodes[0].api, "PTWOP_TEST_KUBO_B": nodes[1].api}
+        return subprocess.run(sys.argv[1:], env=env).returncode
+    finally:
+        for node in nodes:
+            node.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

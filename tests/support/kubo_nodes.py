@@ -1,0 +1,169 @@
+"""Real Kubo nodes for tests, the demo and the benchmarks: on loopback, alone, in a folder of their own.
+
+No traffic leaves the machine: no bootstrap peers, no routing, no mDNS, no AutoConf.
+"""
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # whatever the environment's proxy
+
+
+def find_ipfs():
+    """The ipfs binary: $PTWOP_IPFS, else the one on PATH, else the one scripts/test built; None without."""
+    named = os.environ.get("PTWOP_IPFS")
+    if named:
+        return named
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ptwopdb" / "bin" / "ipfs"
+    return shutil.which("ipfs") or (str(cache) if cache.exists() else None)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class KuboNode:
+    """One node with its repository under `folder`. `start` may follow `stop` or `kill`: address and data stay."""
+
+    def __init__(self, binary, folder, pubsub=True, profile="test"):
+        self.binary = str(binary)
+        self.folder = Path(folder)
+        self.process = None
+        # The environment is the node's own: nothing of the user's Kubo is touched.
+        self.env = {**os.environ, "IPFS_PATH": str(self.folder), "IPFS_TELEMETRY": "off", "HTTP_PROXY": "", "http_proxy": ""}
+        if (self.folder / "config").exists():
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.ipfs("init", "--profile=" + profile)
+        self.api_port, self.swarm_port = free_port(), free_port()
+        self.config("Addresses.API", f"/ip4/127.0.0.1/tcp/{self.api_port}")
+        self.config("Addresses.Gateway", [])
+        self.config("Addresses.Swarm", [f"/ip4/127.0.0.1/tcp/{self.swarm_port}"])
+        self.config("Pubsub.Enabled", pubsub)
+        self.config("Experimental.Libp2pStreamMounting", True)
+        self.config("Routing.Type", "none")
+        self.config("Discovery.MDNS.Enabled", False)
+        self.config("AutoConf.Enabled", False)
+        self.config("Bootstrap", [])
+        self.config("DNS.Resolvers", {})
+        self.config("Routing.DelegatedRouters", [])
+        self.config("Ipns.DelegatedPublishers", [])
+
+    def ipfs(self, *arguments, check=True):
+        """Runs the ipfs command on this repository; its output. Raises with what it said on an error."""
+        done = subprocess.run([self.binary, *arguments], env=self.env, text=True, stdin=subprocess.DEVNULL,
+                              capture_output=True, timeout=60)
+        if check and done.returncode:
+            raise RuntimeError(f"ipfs {' '.join(arguments)}: {done.stderr.strip()}")
+        return done.stdout
+
+    def config(self, key, value):
+        """Sets one value in the configuration file; counts from the next start."""
+        path = self.folder / "config"
+        settings = json.loads(path.read_text())
+        *parents, last = key.split(".")
+        place = settings
+        for name in parents:
+            place = place.setdefault(name, {})
+        place[last] = value
+        path.write_text(json.dumps(settings, indent=2))
+
+    @property
+    def api(self):
+        """The API's multiaddr, as configured."""
+        return json.loads((self.folder / "config").read_text())["Addresses"]["API"]
+
+    @property
+    def url(self):
+        """The API's URL; only for a TCP address."""
+        _, _, host, _, port = self.api.split("/")[:5]
+        return f"http://{host}:{port}"
+
+    def rpc(self, path, data=None, timeout=10, **arguments):
+        """POSTs to /api/v0/<path>; the answer's bytes."""
+        query = urllib.parse.urlencode(arguments, doseq=True)
+        request = urllib.request.Request(f"{self.url}/api/v0/{path}?{query}", data=data or b"", method="POST")
+        with _direct.open(request, timeout=timeout) as answer:
+            return answer.read()
+
+    def start(self, wait_s=30):
+        self.log = open(self.folder / "log", "ab")
+        self.process = subprocess.Popen([self.binary, "daemon"], env=self.env, stdin=subprocess.DEVNULL,
+                                        stdout=self.log, stderr=self.log)
+        give_up = time.monotonic() + wait_s
+        # `/unix/…` addresses are asked through the command line, which reads the same api file.
+        while time.monotonic() < give_up:
+            if self.process.poll() is not None:
+                break
+            try:
+                if self.api.startswith("/unix/"):
+                    if (self.folder / "api").exists() and self.ipfs("id", check=False):
+                        return self
+                else:
+                    self.rpc("id", timeout=2)
+                    return self
+            except urllib.error.HTTPError:
+                return self  # it answers, if only to refuse us
+            except OSError:
+                pass
+            time.sleep(0.05)
+        tail = (self.folder / "log").read_text(errors="replace")[-2000:]
+        self.stop()
+        raise RuntimeError(f"ipfs daemon did not start: {tail}")
+
+    def stop(self, wait_s=15):
+        self._end(signal.SIGTERM, wait_s)
+
+    def kill(self):
+        self._end(signal.SIGKILL, 15)
+
+    def restart(self):
+        self.stop()
+        return self.start()
+
+    def _end(self, signal_number, wait_s):
+        if not self.process:
+            return
+        if self.process.poll() is None:
+            self.process.send_signal(signal_number)
+            try:
+                self.process.wait(wait_s)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self.process = None
+        self.log.close()
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *_):
+        self.stop()
+
+
+def connect(a, b, wait_s=10):
+    """Connects two running nodes; returns when each sees the other."""
+    peers = [json.loads(node.rpc("id"))["ID"] for node in (a, b)]
+    address = f"/ip4/127.0.0.1/tcp/{swarm_port(b)}/p2p/{peers[1]}"
+    a.rpc("swarm/connect", arg=address)
+    give_up = time.monotonic() + wait_s
+    while time.monotonic() < give_up:
+        if peers[1].encode() in a.rpc("swarm/peers") and peers[0].encode() in b.rpc("swarm/peers"):
+            return
+        time.sleep(0.05)
+    raise RuntimeError("the nodes do not see each other")
+
+
+def swarm_port(node):
+    address = json.loads((node.folder / "config").read_text())["Addresses"]["Swarm"][0]
+    return int(address.split("/")[4])

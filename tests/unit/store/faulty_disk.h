@@ -1,0 +1,143 @@
+// A disk that fills up and breaks when a test says so, and folders that go away with it.
+#pragma once
+#include <doctest/doctest.h>
+#include <rocksdb/file_system.h>
+#include <stdlib.h>
+
+#include <atomic>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <string>
+
+#include "store/open_on.h"
+
+namespace ptwop::store {
+
+struct TempFolder {
+  std::string path;
+  TempFolder() {
+    std::string name = (std::filesystem::temp_directory_path() / "ptwop-store-XXXXXX").string();
+    REQUIRE(::mkdtemp(name.data()) != nullptr);
+    path = name;
+  }
+  TempFolder(const TempFolder&) = delete;
+  TempFolder& operator=(const TempFolder&) = delete;
+  ~TempFolder() { std::filesystem::remove_all(path); }
+  std::string data() const { return path + "/data"; }
+};
+
+inline std::string slurp(const std::filesystem::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  std::ostringstream out;
+  out << in.rdbuf();
+  return out.str();
+}
+
+inline void spill(const std::filesystem::path& path, std::string_view text) {
+  std::ofstream(path, std::ios::binary) << text;
+}
+
+/// What fails is named by the end of a file's name.
+class FaultyDisk final : public rocksdb::FileSystemWrapper {
+ public:
+  FaultyDisk() : FileSystemWrapper(rocksdb::FileSystem::Default()) {}
+  const char* Name() const override { return "faulty-disk"; }
+
+  std::atomic<uint64_t> free_bytes = 1ull << 40;
+  std::atomic<const char*> full_for = nullptr;   ///< Appends write half of their bytes, then: no space.
+  std::atomic<const char*> sync_fails_for = nullptr;  ///< The bytes are in the file, and yet: an I/O error.
+  std::atomic<int> appends_failed = 0;
+  std::atomic<int> syncs_failed = 0;
+  std::atomic<int> syncs = 0;
+
+  rocksdb::IOStatus GetFreeSpace(const std::string&, const rocksdb::IOOptions&, uint64_t* bytes,
+                                 rocksdb::IODebugContext*) override {
+    *bytes = free_bytes;
+    return rocksdb::IOStatus::OK();
+  }
+
+  rocksdb::IOStatus NewWritableFile(const std::string& name, const rocksdb::FileOptions& options,
+                                    std::unique_ptr<rocksdb::FSWritableFile>* result,
+                                    rocksdb::IODebugContext* debug) override {
+    std::unique_ptr<rocksdb::FSWritableFile> file;
+    auto status = target()->NewWritableFile(name, options, &file, debug);
+    if (status.ok()) *result = std::make_unique<File>(*this, name, std::move(file));
+    return status;
+  }
+
+ private:
+  class File final : public rocksdb::FSWritableFileOwnerWrapper {
+   public:
+    File(FaultyDisk& disk, std::string name, std::unique_ptr<rocksdb::FSWritableFile>&& file)
+        : FSWritableFileOwnerWrapper(std::move(file)), disk_(disk), name_(std::move(name)) {}
+    rocksdb::IOStatus Append(const rocksdb::Slice& data, const rocksdb::IOOptions& options,
+                             rocksdb::IODebugContext* debug) override {
+      if (!hit(disk_.full_for)) return target()->Append(data, options, debug);
+      ++disk_.appends_failed;
+      const rocksdb::Slice half(data.data(), data.size() / 2);
+      auto status = target()->Append(half, options, debug);
+      return status.ok() ? rocksdb::IOStatus::NoSpace("No space left on device") : status;
+    }
+    rocksdb::IOStatus Sync(const rocksdb::IOOptions& options, rocksdb::IODebugContext* debug) override {
+      ++disk_.syncs;
+      if (!hit(disk_.sync_fails_for)) return target()->Sync(options, debug);
+      ++disk_.syncs_failed;
+      return rocksdb::IOStatus::IOError("Input/output error");
+    }
+    rocksdb::IOStatus Fsync(const rocksdb::IOOptions& options, rocksdb::IODebugContext* debug) override {
+      return Sync(options, debug);
+    }
+
+   private:
+    bool hit(const char* ending) const { return ending != nullptr && name_.ends_with(ending); }
+    FaultyDisk& disk_;
+    std::string name_;
+  };
+};
+
+inline Bytes test_key() { return Bytes(32, 'k'); }
+
+/// A store and what it stands on; `reopen` is a clean restart.
+struct Rig {
+  TempFolder temp;
+  std::shared_ptr<FaultyDisk> disk = std::make_shared<FaultyDisk>();
+  std::optional<DataFolder> folder;
+  std::unique_ptr<RocksStore> store;
+
+  Rig() { open(); }
+  void open() {
+    auto opened = DataFolder::open(temp.data());
+    REQUIRE(opened.ok());
+    folder.emplace(std::move(*opened));
+    auto made = open_store_on(disk, *folder, {test_key()});
+    REQUIRE_MESSAGE(made.ok(), (made.ok() ? "" : made.error().message));
+    store = std::move(*made);
+  }
+  void close() {
+    store.reset();
+    folder.reset();
+  }
+  void reopen() {
+    close();
+    open();
+  }
+};
+
+inline engine::Change put(engine::Table table, BytesView key, BytesView value) {
+  return {engine::Change::Kind::put, table, Bytes(key), Bytes(value)};
+}
+inline engine::Change erase(engine::Table table, BytesView key) {
+  return {engine::Change::Kind::erase, table, Bytes(key), {}};
+}
+inline engine::Change erase_prefix(engine::Table table, BytesView prefix) {
+  return {engine::Change::Kind::erase_prefix, table, Bytes(prefix), {}};
+}
+/// The value, or "-" if there is none.
+inline std::string value_of(const RocksStore& store, engine::Table table, BytesView key) {
+  const auto got = store.get(table, key);
+  REQUIRE_MESSAGE(got.ok(), (got.ok() ? "" : got.error().message));
+  return got->value_or("-");
+}
+
+}  // namespace ptwop::store
