@@ -49,8 +49,6 @@ std::string absolute(const std::string& path) {
   return path.empty() || ignored ? path : result.string();
 }
 
-void complain(const std::string& what) { fmt::print(stderr, "ptwopd: {}\n", what); }
-
 // What the types of the flags cannot say.
 std::string wrong_with(const Config& config) {
   if (config.data.empty()) return "the data folder is an empty path: give --data DIR";
@@ -61,10 +59,15 @@ std::string wrong_with(const Config& config) {
   return "";
 }
 
-}  // namespace
+struct Failure {
+  int exit_code;
+  std::string why;  ///< Empty: CLI11 has said it.
+};
 
-std::optional<Config> read_config(int argc, const char* const* argv, int& exit_code) {
+// Throws Failure; CLI11's own errors are turned into it here.
+Config parse(const std::vector<std::string>& arguments) {
   Config config;
+  config.arguments = arguments;
   std::string level = "info";
   CLI::App app("PtwopDB's daemon: a database beside your Kubo (IPFS) node.", "ptwopd");
   app.set_version_flag("--version", std::string("ptwopd ") + PTWOP_VERSION);
@@ -80,38 +83,47 @@ std::optional<Config> read_config(int argc, const char* const* argv, int& exit_c
   app.set_config("--config", file, "Configuration file (TOML)", false)->envname("PTWOP_CONFIG")->type_name("FILE");
   app.allow_config_extras(CLI::config_extras_mode::error);
   try {
-    app.parse(argc, argv);
-    if (const auto* option = app.get_config_ptr(); option && option->count() > 0) config.file = option->as<std::string>();
-    else config.file = file;
+    std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
+    app.parse(reversed);
+    const auto* option = app.get_config_ptr();
+    config.file = option && option->count() > 0 ? option->as<std::string>() : file;
   } catch (const CLI::FileError& e) {
-    complain(fmt::format("the configuration file cannot be read: {}", e.what()));
-    exit_code = kExitConfig;
-    return std::nullopt;
+    throw Failure{kExitConfig, fmt::format("the configuration file cannot be read: {}", e.what())};
   } catch (const CLI::ConfigError& e) {
-    complain(fmt::format("the configuration file is wrong: {}", e.what()));
-    exit_code = kExitConfig;
-    return std::nullopt;
+    throw Failure{kExitConfig, fmt::format("the configuration file is wrong: {}", e.what())};
   } catch (const CLI::ParseError& e) {
-    exit_code = app.exit(e) == 0 ? kExitStopped : kExitUsage;
-    return std::nullopt;
+    throw Failure{app.exit(e) == 0 ? kExitStopped : kExitUsage, ""};
   }
   const auto parsed = log::level_from(level);
-  if (!parsed) {
-    complain("the log level is one of debug, info, warn, error");
-    exit_code = kExitConfig;
-    return std::nullopt;
-  }
+  if (!parsed) throw Failure{kExitConfig, "the log level is one of debug, info, warn, error"};
   config.log_level = *parsed;
   if (config.data.empty()) config.data = default_data();
   if (config.socket.empty()) config.socket = default_socket(config.data);
   config.data = absolute(config.data);
   config.socket = absolute(config.socket);
-  if (const std::string wrong = wrong_with(config); !wrong.empty()) {
-    complain(wrong);
-    exit_code = kExitConfig;
+  if (const std::string wrong = wrong_with(config); !wrong.empty()) throw Failure{kExitConfig, wrong};
+  return config;
+}
+
+}  // namespace
+
+std::optional<Config> read_config(int argc, const char* const* argv, int& exit_code) {
+  try {
+    return parse({argv + 1, argv + argc});
+  } catch (const Failure& failure) {
+    if (!failure.why.empty()) fmt::print(stderr, "ptwopd: {}\n", failure.why);
+    exit_code = failure.exit_code;
     return std::nullopt;
   }
-  return config;
+}
+
+std::optional<Config> reread_config(const Config& running, std::string& why) {
+  try {
+    return parse(running.arguments);
+  } catch (const Failure& failure) {
+    why = failure.why;
+    return std::nullopt;
+  }
 }
 
 std::string describe(const Config& config) {

@@ -12,7 +12,8 @@ namespace {
 
 namespace ondemand = simdjson::ondemand;
 
-// Up to here a thread keeps parser and buffer for its next document; bigger ones are rare and give them back.
+// Up to here a thread keeps parser and buffer for its next document; bigger ones are rare and give
+// them back.
 constexpr size_t kKeptBytesMax = 64 << 10;
 // Up to here comparing every name with every other is faster than sorting.
 constexpr size_t kCompareAllMax = 16;
@@ -41,8 +42,10 @@ NumberForm number_form(std::string_view text) {
     return at > start;
   };
   if (at < text.size() && text[at] == '-') ++at;
-  if (at < text.size() && text[at] == '0') ++at;
-  else if (!digits()) return form;
+  if (at < text.size() && text[at] == '0')
+    ++at;
+  else if (!digits())
+    return form;
   if (at < text.size() && text[at] == '.') {
     ++at;
     form.integer = false;
@@ -88,11 +91,18 @@ class Reader {
   Result<void> read(ondemand::value source, Value& out, size_t depth) {
     const std::string_view token = source.raw_json_token();
     switch (token.empty() ? '\0' : token.front()) {
-      case '{': return read_object(source, out, depth + 1);
-      case '[': return read_array(source, out, depth + 1);
-      case '"': return read_string(source, out);
-      case 't': case 'f': case 'n': return read_literal(trimmed(token), out);
-      default: return read_number(source, trimmed(token), out);
+      case '{':
+        return read_object(source, out, depth + 1);
+      case '[':
+        return read_array(source, out, depth + 1);
+      case '"':
+        return read_string(source, out);
+      case 't':
+      case 'f':
+      case 'n':
+        return read_literal(trimmed(token), out);
+      default:
+        return read_number(source, trimmed(token), out);
     }
   }
 
@@ -107,7 +117,8 @@ class Reader {
       if (auto error = field.unescaped_key().get(name)) return refuse(error);
       ondemand::value value;
       if (auto error = field.value().get(value)) return refuse(error);
-      auto& member = out.members.emplace_back(std::piecewise_construct, std::tuple(name), std::tuple());
+      auto& member =
+          out.members.emplace_back(std::piecewise_construct, std::tuple(name), std::tuple());
       PTWOP_CHECK(read(value, member.second, depth));
     }
     if (!unique_names(out.members)) return refuse("The JSON has an object that repeats a name.");
@@ -169,8 +180,8 @@ struct Workspace {
   std::string buffer;
 
   Result<Value> parse(std::string_view text, size_t depth_max) {
-    // Within an array of one, a document that is a single scalar, is empty, or has something after it needs no
-    // rules of its own.
+    // Within an array of one, a document that is a single scalar, is empty, or has something after
+    // it needs no rules of its own.
     buffer.clear();
     buffer.reserve(text.size() + 2 + simdjson::SIMDJSON_PADDING);
     buffer += '[';
@@ -227,12 +238,25 @@ void append_escaped(std::string& out, std::string_view text) {
     copied = i + 1;
     out += '\\';
     switch (byte) {
-      case '"': case '\\': out += text[i]; break;
-      case '\b': out += 'b'; break;
-      case '\f': out += 'f'; break;
-      case '\n': out += 'n'; break;
-      case '\r': out += 'r'; break;
-      case '\t': out += 't'; break;
+      case '"':
+      case '\\':
+        out += text[i];
+        break;
+      case '\b':
+        out += 'b';
+        break;
+      case '\f':
+        out += 'f';
+        break;
+      case '\n':
+        out += 'n';
+        break;
+      case '\r':
+        out += 'r';
+        break;
+      case '\t':
+        out += 't';
+        break;
       default:
         out += "u00";
         out += kDigits[byte >> 4];
@@ -267,10 +291,20 @@ void append_string(std::string& out, std::string_view text) {
 
 void append(std::string& out, const Value& value) {
   switch (value.kind) {
-    case Kind::null: out += "null"; break;
-    case Kind::boolean: out += value.boolean ? "true" : "false"; break;
-    case Kind::integer: case Kind::real: case Kind::out_of_range: out += value.text; break;
-    case Kind::string: append_string(out, value.text); break;
+    case Kind::null:
+      out += "null";
+      break;
+    case Kind::boolean:
+      out += value.boolean ? "true" : "false";
+      break;
+    case Kind::integer:
+    case Kind::real:
+    case Kind::out_of_range:
+      out += value.text;
+      break;
+    case Kind::string:
+      append_string(out, value.text);
+      break;
     case Kind::array:
       out += '[';
       for (size_t i = 0; i < value.items.size(); ++i) {

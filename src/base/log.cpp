@@ -73,7 +73,8 @@ void write(Level level, std::string_view where, std::string_view message,
       json::append_string(line, field.value);
   }
   line += '\n';
-  // One call, so that lines of several threads do not mix; a log that cannot be written is nobody's error.
+  // One call, so that lines of several threads do not mix; a log that cannot be written is nobody's
+  // error.
   [[maybe_unused]] const auto written = ::write(STDERR_FILENO, line.data(), line.size());
 }
 

@@ -82,6 +82,8 @@ struct Engine::Impl {
 
   Result<void> load();
   void index(Channel& channel);
+  /// 101, 301, 103, 401, 402
+  Result<Channel*> writable(const std::string& name, const types::Type& type);
   Channel& add_channel(ChannelRecord record);
   void show_channels();
   void check_waiters();
@@ -302,19 +304,28 @@ void Engine::info(const std::string& name, Done<ChannelInfo> done) {
   e.world.reply<ChannelInfo>(std::move(done), channel->info());
 }
 
-void Engine::write(const std::string& name, const types::Type& type, std::vector<Bytes> ops, std::string request, Done<Written> done) {
-  Impl& e = *impl_;
-  Channel* channel = e.find(name);
-  if (!channel) return e.refuse(done, no_channel(name));
+Result<Channel*> Engine::Impl::writable(const std::string& name, const types::Type& type) {
+  Channel* channel = find(name);
+  if (!channel) return no_channel(name);
   const access::Membership* membership = channel->membership();
-  if (!membership) return e.refuse(done, no_manifest());
+  if (!membership) return no_manifest();
   if (membership->manifest().type != type.name())
-    return e.refuse(done, fail(Code::wrong_type, fmt::format("the channel is of type {}, not {}", membership->manifest().type, type.name())));
-  const access::PublicKey& me = e.world.me.key();
-  if (!membership->readable()) return e.refuse(done, fail(Code::no_read_key, "this replica has no key of the channel: its creator must grant it a role"));
-  if (!membership->is_admin(me) && !membership->write_grant(me))
-    return e.refuse(done, fail(Code::no_write_role, "this replica may not write here: the creator must grant it the role write"));
-  e.touch(*channel).write(type, ops, request, std::move(done));
+    return fail(Code::wrong_type, fmt::format("the channel is of type {}, not {}", membership->manifest().type, type.name()));
+  if (!membership->readable()) return fail(Code::no_read_key, "this replica has no key of the channel: its creator must grant it a role");
+  if (!membership->is_admin(world.me.key()) && !membership->write_grant(world.me.key()))
+    return fail(Code::no_write_role, "this replica may not write here: the creator must grant it the role write");
+  return channel;
+}
+
+void Engine::write(const std::string& name, const types::Type& type, std::vector<Bytes> ops, std::string request, Done<Written> done) {
+  const auto channel = impl_->writable(name, type);
+  if (!channel) return impl_->refuse(done, channel.error());
+  impl_->touch(**channel).write(type, ops, request, std::move(done));
+}
+
+Result<std::unique_ptr<types::StateReader>> Engine::state_to_write(const std::string& name, const types::Type& type) {
+  PTWOP_TRY(const Channel* channel, impl_->writable(name, type));
+  return std::unique_ptr<types::StateReader>(std::make_unique<ChannelState>(impl_->world.txn, channel->view()->number));
 }
 
 void Engine::wait(const std::string& name, std::vector<std::string> tokens, uint64_t timeout_ms, std::string peer, Done<bool> done) {

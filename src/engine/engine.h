@@ -92,6 +92,9 @@ class Engine {
   void clock(const std::string& channel, Done<std::vector<std::string>> done);
   /// The accepted nodes of a channel, decrypted, as committed: for kv.get with siblings. Null: no such channel.
   std::unique_ptr<types::NodeSource> source(const ChannelRef& channel) const;
+  /// What a write by this replica would meet: the channel's state as this turn's writes so far leave it. Errors as
+  /// `write`'s own for channel, type and role: for checks that come after these.
+  Result<std::unique_ptr<types::StateReader>> state_to_write(const std::string& channel, const types::Type& type);
   EngineStats stats() const;
 
   // --- what comes in -------------------------------------------------------------------------------------------------

@@ -101,10 +101,16 @@ std::optional<Bytes> from_multibase(std::string_view text) {
   if (text.empty()) return std::nullopt;
   const std::string_view digits = text.substr(1);
   switch (text.front()) {
-    case 'b': case 'B': return from_base32(digits);
-    case 'k': case 'K': return from_radix(digits, kBase36, true);
-    case 'z': return from_radix(digits, kBase58, false);
-    default: return std::nullopt;
+    case 'b':
+    case 'B':
+      return from_base32(digits);
+    case 'k':
+    case 'K':
+      return from_radix(digits, kBase36, true);
+    case 'z':
+      return from_radix(digits, kBase58, false);
+    default:
+      return std::nullopt;
   }
 }
 
@@ -127,7 +133,8 @@ Cid Cid::of(BytesView block) {
 
 Result<Cid> Cid::from_bytes(BytesView bytes) {
   if (bytes.size() != kSize || !std::equal(kOwnPrefix.begin(), kOwnPrefix.end(), u8(bytes)))
-    return fail(Code::invalid_params, "This is not a CID of the kind used here (v1, dag-cbor, sha2-256).");
+    return fail(Code::invalid_params,
+                "This is not a CID of the kind used here (v1, dag-cbor, sha2-256).");
   Cid cid;
   std::copy_n(u8(bytes), kSize, cid.raw_.begin());
   return cid;

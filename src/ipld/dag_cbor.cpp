@@ -86,8 +86,10 @@ CborWriter& CborWriter::unsigned_integer(uint64_t value) {
 }
 CborWriter& CborWriter::integer(int64_t value) {
   item();
-  if (value >= 0) head(kUint, static_cast<uint64_t>(value));
-  else head(kNint, ~static_cast<uint64_t>(value));  // −1 − value, in two's complement
+  if (value >= 0)
+    head(kUint, static_cast<uint64_t>(value));
+  else
+    head(kNint, ~static_cast<uint64_t>(value));  // −1 − value, in two's complement
   return *this;
 }
 CborWriter& CborWriter::boolean(bool value) {
@@ -147,14 +149,22 @@ CborKind CborReader::peek() const {
   if (in_.empty()) return CborKind::end;
   const uint8_t first = u8(in_)[0];
   switch (first >> 5) {
-    case kUint: return CborKind::uint;
-    case kNint: return CborKind::nint;
-    case kBytes: return CborKind::bytes;
-    case kText: return CborKind::text;
-    case kArray: return CborKind::array;
-    case kMap: return CborKind::map;
-    case kTag: return in_.starts_with(kLinkTag) ? CborKind::link : CborKind::bad;
-    default: break;
+    case kUint:
+      return CborKind::uint;
+    case kNint:
+      return CborKind::nint;
+    case kBytes:
+      return CborKind::bytes;
+    case kText:
+      return CborKind::text;
+    case kArray:
+      return CborKind::array;
+    case kMap:
+      return CborKind::map;
+    case kTag:
+      return in_.starts_with(kLinkTag) ? CborKind::link : CborKind::bad;
+    default:
+      break;
   }
   if (first == kFalse || first == kTrue) return CborKind::boolean;
   if (first == kNull) return CborKind::null;
@@ -271,13 +281,28 @@ Cid CborReader::cid() {
 
 void CborReader::skip_item(size_t depth) {
   switch (peek()) {
-    case CborKind::uint: case CborKind::nint: magnitude(); break;
-    case CborKind::bytes: bytes(); break;
-    case CborKind::text: text(); break;
-    case CborKind::link: link(); break;
-    case CborKind::boolean: boolean(); break;
-    case CborKind::null: null(); break;
-    case CborKind::real: real(); break;
+    case CborKind::uint:
+    case CborKind::nint:
+      magnitude();
+      break;
+    case CborKind::bytes:
+      bytes();
+      break;
+    case CborKind::text:
+      text();
+      break;
+    case CborKind::link:
+      link();
+      break;
+    case CborKind::boolean:
+      boolean();
+      break;
+    case CborKind::null:
+      null();
+      break;
+    case CborKind::real:
+      real();
+      break;
     case CborKind::array: {
       if (depth == limits::kIpldDepthMax) return fail();
       for (size_t left = array(); left > 0 && ok_; --left) skip_item(depth + 1);
@@ -295,7 +320,9 @@ void CborReader::skip_item(size_t depth) {
       }
       break;
     }
-    case CborKind::end: case CborKind::bad: fail();
+    case CborKind::end:
+    case CborKind::bad:
+      fail();
   }
 }
 

@@ -61,14 +61,27 @@ Result<void> write_object(CborWriter& out, const Value& object, size_t depth) {
 
 Result<void> write_value(CborWriter& out, const Value& value, size_t depth) {
   switch (value.kind) {
-    case Kind::null: out.null(); return {};
-    case Kind::boolean: out.boolean(value.boolean); return {};
-    case Kind::integer: out.integer(value.integer); return {};
-    case Kind::real: out.real(value.real); return {};
-    case Kind::out_of_range: return refuse("The number " + value.text.substr(0, 40) + " fits neither 64-bit integers nor floats.");
-    case Kind::string: out.text(value.text); return {};
+    case Kind::null:
+      out.null();
+      return {};
+    case Kind::boolean:
+      out.boolean(value.boolean);
+      return {};
+    case Kind::integer:
+      out.integer(value.integer);
+      return {};
+    case Kind::real:
+      out.real(value.real);
+      return {};
+    case Kind::out_of_range:
+      return refuse("The number " + value.text.substr(0, 40) +
+                    " fits neither 64-bit integers nor floats.");
+    case Kind::string:
+      out.text(value.text);
+      return {};
     case Kind::array:
-    case Kind::object: break;
+    case Kind::object:
+      break;
   }
   if (value.is(Kind::object) && value.members.size() == 1 && value.members[0].first == kReserved)
     return write_reserved(out, value);
@@ -81,16 +94,20 @@ Result<void> write_value(CborWriter& out, const Value& value, size_t depth) {
 
 void append_real(std::string& out, double value) {
   const size_t start = out.size();
-  fmt::format_to(std::back_inserter(out), "{}", value);  // the shortest text that reads back the same
+  fmt::format_to(std::back_inserter(out), "{}",
+                 value);  // the shortest text that reads back the same
   if (out.find_first_of(".e", start) == out.npos) out += ".0";
 }
 
 void append_integer(std::string& out, CborReader& in) {
   const bool negative = in.peek() == CborKind::nint;
   const uint64_t value = in.magnitude();
-  if (!negative) fmt::format_to(std::back_inserter(out), "{}", value);
-  else if (value == UINT64_MAX) out += "-18446744073709551616";
-  else fmt::format_to(std::back_inserter(out), "-{}", value + 1);
+  if (!negative)
+    fmt::format_to(std::back_inserter(out), "{}", value);
+  else if (value == UINT64_MAX)
+    out += "-18446744073709551616";
+  else
+    fmt::format_to(std::back_inserter(out), "-{}", value + 1);
 }
 
 void append_bytes(std::string& out, BytesView bytes) {
@@ -138,19 +155,36 @@ void append_map(std::string& out, CborReader& in, size_t depth) {
 // Checks as it goes: what a read shows is walked once.
 void append_item(std::string& out, CborReader& in, size_t depth) {
   switch (in.peek()) {
-    case CborKind::uint: case CborKind::nint: return append_integer(out, in);
-    case CborKind::bytes: return append_bytes(out, in.bytes());
-    case CborKind::text: return json::append_string(out, in.text());
-    case CborKind::link: return append_link(out, in);
-    case CborKind::boolean: out += in.boolean() ? "true" : "false"; return;
-    case CborKind::null: in.null(); out += "null"; return;
-    case CborKind::real: return append_real(out, in.real());
-    case CborKind::array: case CborKind::map: break;
-    case CborKind::end: case CborKind::bad: return in.fail();
+    case CborKind::uint:
+    case CborKind::nint:
+      return append_integer(out, in);
+    case CborKind::bytes:
+      return append_bytes(out, in.bytes());
+    case CborKind::text:
+      return json::append_string(out, in.text());
+    case CborKind::link:
+      return append_link(out, in);
+    case CborKind::boolean:
+      out += in.boolean() ? "true" : "false";
+      return;
+    case CborKind::null:
+      in.null();
+      out += "null";
+      return;
+    case CborKind::real:
+      return append_real(out, in.real());
+    case CborKind::array:
+    case CborKind::map:
+      break;
+    case CborKind::end:
+    case CborKind::bad:
+      return in.fail();
   }
   if (depth == limits::kIpldDepthMax) return in.fail();
-  if (in.peek() == CborKind::array) append_array(out, in, depth + 1);
-  else append_map(out, in, depth + 1);
+  if (in.peek() == CborKind::array)
+    append_array(out, in, depth + 1);
+  else
+    append_map(out, in, depth + 1);
 }
 
 }  // namespace

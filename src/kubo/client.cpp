@@ -18,7 +18,6 @@
 namespace ptwop::kubo {
 namespace {
 
-constexpr uint64_t kProbeTimeoutMs = 5'000;
 // block/put learned `cid-codec`, and pubsub its multibase topics, before this one.
 constexpr unsigned kOldestMajor = 0, kOldestMinor = 13;
 
@@ -92,7 +91,7 @@ struct Client::Impl : std::enable_shared_from_this<Client::Impl> {
   void ask(std::string path, std::function<void(const Result<Bytes>&)> done) {
     Call call;
     call.path = std::move(path);
-    call.timeout_ms = kProbeTimeoutMs;
+    call.timeout_ms = options.probe_timeout_ms;
     call.done = std::move(done);
     api.start(std::move(call));
   }

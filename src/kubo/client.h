@@ -22,6 +22,7 @@ struct Options {
   std::string address;    ///< As parse_api_address reads it. Empty: discovered, anew at every attempt.
   std::string auth_file;  ///< See read_authorization. Empty: none.
   uint64_t block_timeout_ms = 10'000;  ///< How long Kubo may look for a block on the network.
+  uint64_t probe_timeout_ms = 5'000;   ///< Silence for so long means that Kubo is not there.
   uint64_t check_ms = 10'000;          ///< The interval of the light check while connected.
   uint64_t retry_ms_min = 100;         ///< Backoff of reconnecting, with jitter: doubles from here …
   uint64_t retry_ms_max = 5'000;       ///< … up to here.

@@ -33,7 +33,8 @@ constexpr std::array kChannelJoin = {
     Param{"name", string, true, "", "Local name for it"}};
 constexpr std::array kChannelWait = {
     kChannel, Param{"at", tokens, true, "", "Token or list of tokens to wait for"},
-    Param{"timeout_ms", integer, false, "10000", "How long to wait at most"}};
+    Param{"timeout_ms", integer, false, "10000", "How long to wait at most"},
+    Param{"peer", string, false, "", "Wait until this peer (a did:key, or any) has it too"}};
 
 constexpr std::array kCountAdd = {
     kChannel, kCountKey, Param{"by", integer, false, "1", "How much to add; may be negative"},

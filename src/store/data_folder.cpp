@@ -156,7 +156,8 @@ Result<std::optional<Bytes>> DataFolder::read(std::string_view name) const {
 Result<void> DataFolder::write(std::string_view name, BytesView bytes) const {
   const std::string path = in(name);
   const std::string fresh = path + ".new";
-  ::unlink(fresh.c_str());  // left by a crash; the folder's lock says that nobody else is writing it
+  ::unlink(
+      fresh.c_str());  // left by a crash; the folder's lock says that nobody else is writing it
   {
     const Fd file(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
     if (file.fd < 0) return system_error("make", fresh);

@@ -1,5 +1,6 @@
 // The daemon's data folder: one process at a time, one format version, small files written whole.
-// `LOCK` (flock), `FORMAT` (text), `store.key`, `rocksdb/`, `aside/`; other rooms may keep their own small files in it.
+// `LOCK` (flock), `FORMAT` (text), `store.key`, `rocksdb/`, `aside/`; other rooms may keep their
+// own small files in it.
 #pragma once
 #include <optional>
 #include <string>
@@ -10,15 +11,17 @@
 
 namespace ptwop::store {
 
-/// What this program reads and writes below the data folder. A change of any stored structure raises it.
+/// What this program reads and writes below the data folder. A change of any stored structure
+/// raises it.
 inline constexpr int kFormatVersion = 1;
 
 /// Holds the folder's lock until destroyed.
 class DataFolder {
  public:
-  /// Makes the folder (0700) if it is missing, locks it, then checks its format; a fresh folder gets `FORMAT`.
-  /// Errors: `exists`: another process holds it (the daemon exits 73); `corrupt`: another format version, or a
-  /// folder with data and no `FORMAT`: nothing was changed; `disk_full`; `internal`.
+  /// Makes the folder (0700) if it is missing, locks it, then checks its format; a fresh folder
+  /// gets `FORMAT`. Errors: `exists`: another process holds it (the daemon exits 73); `corrupt`:
+  /// another format version, or a folder with data and no `FORMAT`: nothing was changed;
+  /// `disk_full`; `internal`.
   static Result<DataFolder> open(std::string path);
   DataFolder(DataFolder&& other) noexcept;
   DataFolder& operator=(DataFolder&& other) noexcept;
@@ -29,7 +32,8 @@ class DataFolder {
 
   /// The whole file; nothing if there is none. Refuses more than 1 MiB.
   Result<std::optional<Bytes>> read(std::string_view name) const;
-  /// Replaces the file durably or not at all: a temporary file (0600), fsync, rename, fsync of the folder.
+  /// Replaces the file durably or not at all: a temporary file (0600), fsync, rename, fsync of the
+  /// folder.
   Result<void> write(std::string_view name, BytesView bytes) const;
 
  private:

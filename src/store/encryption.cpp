@@ -17,7 +17,8 @@ constexpr size_t kBlock = 64;
 
 class Cipher final : public rocksdb::BlockAccessCipherStream {
  public:
-  Cipher(std::shared_ptr<const Key> key, const Nonce& nonce) : key_(std::move(key)), nonce_(nonce) {}
+  Cipher(std::shared_ptr<const Key> key, const Nonce& nonce)
+      : key_(std::move(key)), nonce_(nonce) {}
 
   size_t BlockSize() override { return kBlock; }
   rocksdb::Status Encrypt(uint64_t offset, char* data, size_t size) override {
@@ -43,7 +44,8 @@ class Cipher final : public rocksdb::BlockAccessCipherStream {
     const size_t skip = offset % kBlock;
     uint64_t counter = offset / kBlock;
     if (skip != 0) {
-      // The stream starts on whole blocks: what stands before `offset` in the first one is padding here.
+      // The stream starts on whole blocks: what stands before `offset` in the first one is padding
+      // here.
       unsigned char block[kBlock] = {};
       const size_t part = std::min(size, kBlock - skip);
       std::memcpy(block + skip, data, part);

@@ -34,8 +34,8 @@ bool cut(const std::string& path, uint64_t size) {
 
 }  // namespace
 
-/// After a failed append the length on disk is unknown, and with it the place in the cipher's stream: such a file
-/// takes nothing more. RocksDB goes on in a new one.
+/// After a failed append the length on disk is unknown, and with it the place in the cipher's
+/// stream: such a file takes nothing more. RocksDB goes on in a new one.
 class FileSystem::OnceFile : public rocksdb::FSWritableFileOwnerWrapper {
  public:
   using FSWritableFileOwnerWrapper::FSWritableFileOwnerWrapper;
@@ -49,8 +49,8 @@ class FileSystem::OnceFile : public rocksdb::FSWritableFileOwnerWrapper {
       failed_ = true;
     return status;
   }
-  IOStatus Append(const Slice& data, const IOOptions& options,
-                  const rocksdb::DataVerificationInfo&, IODebugContext* debug) override {
+  IOStatus Append(const Slice& data, const IOOptions& options, const rocksdb::DataVerificationInfo&,
+                  IODebugContext* debug) override {
     return Append(data, options, debug);
   }
   IOStatus PositionedAppend(const Slice&, uint64_t, const IOOptions&, IODebugContext*) override {
@@ -134,8 +134,7 @@ IOStatus FileSystem::ReopenWritableFile(const std::string&, const rocksdb::FileO
 
 IOStatus FileSystem::ReuseWritableFile(const std::string&, const std::string&,
                                        const rocksdb::FileOptions&,
-                                       std::unique_ptr<rocksdb::FSWritableFile>*,
-                                       IODebugContext*) {
+                                       std::unique_ptr<rocksdb::FSWritableFile>*, IODebugContext*) {
   return IOStatus::NotSupported("no file is written twice");
 }
 
@@ -144,7 +143,8 @@ IOStatus FileSystem::NewRandomRWFile(const std::string&, const rocksdb::FileOpti
   return IOStatus::NotSupported("no file is written twice");
 }
 
-// RocksDB's own two subtract the nonce unchecked, and abort on a file that was torn inside it (env_encryption.cc).
+// RocksDB's own two subtract the nonce unchecked, and abort on a file that was torn inside it
+// (env_encryption.cc).
 IOStatus FileSystem::GetFileSize(const std::string& name, const IOOptions& options, uint64_t* size,
                                  IODebugContext* debug) {
   IOStatus status = base_->GetFileSize(name, options, size, debug);

@@ -1,5 +1,5 @@
-// The files as RocksDB sees them: encrypted, never opened for writing twice, and with a log whose tail can be cut off
-// again when a commit fails. Internal to this room.
+// The files as RocksDB sees them: encrypted, never opened for writing twice, and with a log whose
+// tail can be cut off again when a commit fails. Internal to this room.
 #pragma once
 #include <rocksdb/file_system.h>
 
@@ -23,15 +23,16 @@ class FileSystem final : public rocksdb::FileSystemWrapper {
     uint64_t size = 0;
   };
   LogMark log_mark() const;
-  /// Cuts off what was appended to the log after the mark and syncs that; idempotent. True once nothing written after
-  /// the mark can come back at the next open. One writer at a time.
+  /// Cuts off what was appended to the log after the mark and syncs that; idempotent. True once
+  /// nothing written after the mark can come back at the next open. One writer at a time.
   bool cut_log(const LogMark& mark) const;
 
   const char* Name() const override { return "ptwop-files"; }
   rocksdb::IOStatus NewWritableFile(const std::string& name, const rocksdb::FileOptions& options,
                                     std::unique_ptr<rocksdb::FSWritableFile>* result,
                                     rocksdb::IODebugContext* debug) override;
-  // A second writer of one file could encrypt two texts with one piece of the stream: there is none.
+  // A second writer of one file could encrypt two texts with one piece of the stream: there is
+  // none.
   rocksdb::IOStatus ReopenWritableFile(const std::string&, const rocksdb::FileOptions&,
                                        std::unique_ptr<rocksdb::FSWritableFile>*,
                                        rocksdb::IODebugContext*) override;

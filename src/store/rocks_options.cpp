@@ -17,7 +17,8 @@
 namespace ptwop::store {
 namespace {
 
-/// RocksDB's errors go where ours go; its warnings are about its own pace. It writes no LOG file: that one would not be encrypted.
+/// RocksDB's errors go where ours go; its warnings are about its own pace. It writes no LOG file:
+/// that one would not be encrypted.
 class LogLines final : public rocksdb::Logger {
  public:
   LogLines() : Logger(rocksdb::InfoLogLevel::WARN_LEVEL) {}
@@ -76,7 +77,7 @@ rocksdb::DBOptions database_options(rocksdb::Env* env,
   options.stats_dump_period_sec = 0;
   options.stats_persist_period_sec = 0;
   options.skip_stats_update_on_db_open = true;
-  options.recycle_log_file_num = 0;   // formats.md: no offset is encrypted twice
+  options.recycle_log_file_num = 0;  // formats.md: no offset is encrypted twice
   options.allow_mmap_reads = false;
   options.allow_mmap_writes = false;  // the encryption has no way into a mapping
   options.allow_data_in_errors = false;

@@ -9,12 +9,14 @@
 
 namespace ptwop::store {
 
-/// Small enough for a daemon of 64 MiB: memtables are charged to the cache, so this bounds both together.
+/// Small enough for a daemon of 64 MiB: memtables are charged to the cache, so this bounds both
+/// together.
 inline constexpr size_t kMemoryBytesMax = 28 << 20;
 inline constexpr size_t kMemtablesBytesMax = 12 << 20;
 inline constexpr size_t kMemtableBytesMax = 4 << 20;
 
-rocksdb::DBOptions database_options(rocksdb::Env* env, const std::shared_ptr<rocksdb::Cache>& cache);
+rocksdb::DBOptions database_options(rocksdb::Env* env,
+                                    const std::shared_ptr<rocksdb::Cache>& cache);
 /// RocksDB's own `default` first (unused), then one for each engine::Table in its order.
 std::vector<rocksdb::ColumnFamilyDescriptor> column_families(
     const std::shared_ptr<rocksdb::Cache>& cache);

@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <mutex>
 #include <shared_mutex>
+#include <thread>
 
 #include "base/log.h"
 #include "store/encryption.h"
@@ -61,7 +62,8 @@ struct Database {
   }
 };
 
-/// Files torn inside their nonce hold nothing that was ever acknowledged; RocksDB cannot read them (formats.md).
+/// Files torn inside their nonce hold nothing that was ever acknowledged; RocksDB cannot read them
+/// (formats.md).
 Result<void> set_torn_aside(const fs::path& database, const fs::path& aside) {
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(database, error)) {
@@ -69,9 +71,10 @@ Result<void> set_torn_aside(const fs::path& database, const fs::path& aside) {
     if (!entry.is_regular_file(error) || entry.file_size(error) >= kNonceBytes) continue;
     if (name == "LOCK") continue;
     if (name == "CURRENT")  // without it RocksDB would begin a new database in this folder
-      return fail(Code::corrupt, fmt::format("{} is damaged: restore the data folder from a backup; "
-                                             "nothing was changed",
-                                             entry.path().string()));
+      return fail(Code::corrupt,
+                  fmt::format("{} is damaged: restore the data folder from a backup; "
+                              "nothing was changed",
+                              entry.path().string()));
     fs::rename(entry.path(), aside / name, error);
     if (error)
       return fail(Code::internal, fmt::format("cannot set {} aside: {}", name, error.message()));
@@ -117,11 +120,7 @@ class RocksStore::Impl {
         env_(rocksdb::NewCompositeEnv(files_)),
         cache_(rocksdb::NewLRUCache(kMemoryBytesMax, 4)) {}
 
-  ~Impl() {
-    database_.reset();
-    // Closing pads a log whose last write failed with zeros up to the length it meant to have.
-    if (failed_) files_->cut_log(mark_);
-  }
+  ~Impl() { close(); }
 
   Result<void> open() {
     PTWOP_TRY(database_, open_database(false));
@@ -131,8 +130,7 @@ class RocksStore::Impl {
   Result<std::optional<Bytes>> get(Table table, BytesView key, engine::ReadMode mode) const {
     const bool memory = mode == engine::ReadMode::memory;
     std::shared_lock lock(database_mutex_, std::defer_lock);
-    if (memory && !lock.try_lock())
-      return fail(Code::overloaded, "the database is being reopened");
+    if (memory && !lock.try_lock()) return fail(Code::overloaded, "the database is being reopened");
     if (!memory) lock.lock();
     if (!database_) return closed();
     rocksdb::ReadOptions options;
@@ -228,6 +226,13 @@ class RocksStore::Impl {
     return database;
   }
 
+  /// True once nothing of a failed write can come back at the next open.
+  bool close() {
+    database_.reset();
+    // Closing pads a log whose last write failed with zeros, up to the length it would have had.
+    return !failed_ || files_->cut_log(mark_);
+  }
+
   Error closed() const { return fail(Code::internal, "the database could not be reopened"); }
 
   uint64_t free_bytes() const {
@@ -236,7 +241,8 @@ class RocksStore::Impl {
     return status.ok() ? bytes : UINT64_MAX;  // a disk that does not tell is asked by writing
   }
 
-  /// Refuses before RocksDB touches a disk that is nearly full: its own log and sorted files need room as well.
+  /// Refuses before RocksDB touches a disk that is nearly full: its own log and sorted files need
+  /// room as well.
   Result<void> check_space(uint64_t batch_bytes) {
     unchecked_bytes_ += batch_bytes;
     const auto now = steady_clock::now();
@@ -254,15 +260,28 @@ class RocksStore::Impl {
                             folder_, free >> 20, free_bytes_min_ >> 20));
   }
 
-  /// After a write that failed: nothing of it may come back, and RocksDB is not trusted with another one.
+  /// After a write that failed: nothing of it may come back, and RocksDB is not trusted with
+  /// another one.
   Error give_up(Error error) {
-    if (!files_->cut_log(mark_))
-      error.message += "; what was written could not be taken back yet, writing stays off until it is";
+    error.message += files_->cut_log(mark_)
+                         ? "; nothing of it was kept; reading goes on, writing is tried again"
+                         : "; it could not be taken back yet, and writing stays off until it is";
     log::error("store", "writing stopped", {{"cause", error.message}});
     failed_ = std::move(error);
     writable_ = false;
     healed_last_ = steady_clock::now();
     return *failed_;
+  }
+
+  /// Not held if a reader does not come to an end: it may be the very one whose `visit` commits.
+  std::unique_lock<std::shared_mutex> without_readers() {
+    const auto until = steady_clock::now() + kReadersWaitMax;
+    std::unique_lock lock(database_mutex_, std::try_to_lock);
+    while (!lock.owns_lock() && steady_clock::now() < until) {
+      std::this_thread::sleep_for(milliseconds(1));
+      lock.try_lock();
+    }
+    return lock;
   }
 
   /// Nothing to do unless an earlier write failed; then reopens the database once that can work.
@@ -273,10 +292,9 @@ class RocksStore::Impl {
     healed_last_ = now;
     space_ = false;
     PTWOP_CHECK(check_space(kMemtablesBytesMax));  // reopening writes out what is in the log
-    std::unique_lock lock(database_mutex_, kReadersWaitMax);
+    const auto lock = without_readers();
     if (!lock.owns_lock() || !files_->cut_log(mark_)) return *failed_;
-    database_.reset();
-    if (!files_->cut_log(mark_)) return *failed_;  // see ~Impl
+    if (!close()) return *failed_;
     auto opened = open_database(false);
     if (!opened) {
       failed_ = opened.error();
@@ -301,8 +319,9 @@ class RocksStore::Impl {
   const std::unique_ptr<rocksdb::Env> env_;
   const std::shared_ptr<rocksdb::Cache> cache_;
 
-  /// Held by readers; exclusively only while heal() swaps the database, under commit_mutex_ as well.
-  mutable std::shared_timed_mutex database_mutex_;
+  /// Held by readers; exclusively only while heal() swaps the database, under commit_mutex_ as
+  /// well.
+  mutable std::shared_mutex database_mutex_;
   std::unique_ptr<Database> database_;
 
   /// Guards what follows.

@@ -8,8 +8,9 @@
 namespace ptwop::store {
 
 struct StoreOptions {
-  Bytes key;                            ///< 32 bytes: load_store_key.
-  uint64_t free_bytes_min = 16 << 20;  ///< Commits are refused before the disk has less than this left.
+  Bytes key;  ///< 32 bytes: load_store_key.
+  uint64_t free_bytes_min =
+      16 << 20;  ///< Commits are refused before the disk has less than this left.
 };
 
 struct StoreStats {
@@ -22,9 +23,10 @@ struct StoreStats {
 
 /// Reads from any thread; commits one after another, whatever thread they come from.
 ///
-/// A commit that fails (disk full, I/O error) is cut off the log before `commit` returns. Commits are then refused with
-/// the cause, while reads go on, until a later one finds space, reopens the database (tens of ms, readers wait) and goes
-/// through. If the cut itself fails, commits stay refused until it succeeds.
+/// A commit that fails (disk full, I/O error) is cut off the log before `commit` returns. Commits
+/// are then refused with the cause, while reads go on, until a later one finds space, reopens the
+/// database (tens of ms, readers wait) and goes through. If the cut itself fails, commits stay
+/// refused until it succeeds.
 class RocksStore final : public engine::StateStore {
  public:
   ~RocksStore() override;
@@ -36,7 +38,8 @@ class RocksStore final : public engine::StateStore {
   Result<void> commit(const engine::Changes& changes, bool sync) override;
   Result<void> sync() override;
 
-  /// Writes everything out and rewrites the sorted files without what was erased. Slow; from any thread.
+  /// Writes everything out and rewrites the sorted files without what was erased. Slow; from any
+  /// thread.
   Result<void> compact();
   /// Walks the database's folder: some 100 µs.
   StoreStats stats() const;
@@ -48,8 +51,9 @@ class RocksStore final : public engine::StateStore {
   std::unique_ptr<Impl> impl_;
 };
 
-/// Opens the database in the folder, making it if there is none. The folder's lock must outlive the store.
-/// Errors: `corrupt` (also for a wrong key), `disk_full`, `internal`.
-Result<std::unique_ptr<RocksStore>> open_store(const DataFolder& folder, const StoreOptions& options);
+/// Opens the database in the folder, making it if there is none. The folder's lock must outlive the
+/// store. Errors: `corrupt` (also for a wrong key), `disk_full`, `internal`.
+Result<std::unique_ptr<RocksStore>> open_store(const DataFolder& folder,
+                                               const StoreOptions& options);
 
 }  // namespace ptwop::store

@@ -1,5 +1,5 @@
-// State: key → sum (16 bytes), number of operations (8 bytes), both big-endian. Index: unused, addition needs none.
-// The number of operations is what lets undo take a key off the list again.
+// State: key → sum (16 bytes), number of operations (8 bytes), both big-endian. Index: unused,
+// addition needs none. The number of operations is what lets undo take a key off the list again.
 #include "types/count.h"
 
 #include "ipld/dag_cbor.h"
@@ -96,7 +96,8 @@ class Count final : public Type {
     PTWOP_TRY(const Sum sum, read_sum(state, inc.key));
     const int128 after = sum.value + inc.by;
     if (inc.by > 0 ? after > INT64_MAX : inc.by < 0 && after < INT64_MIN)
-      return fail(Code::overflow, "The sum would leave the range of 64-bit integers; nothing was added.");
+      return fail(Code::overflow,
+                  "The sum would leave the range of 64-bit integers; nothing was added.");
     return {};
   }
 
@@ -132,15 +133,16 @@ Result<CountPage> count_list(const StateReader& state, std::string_view prefix,
   CountPage page;
   bool damaged = false;
   const KeyRange range = page_range(prefix, after, false);
-  PTWOP_CHECK(state.scan(Space::state, range.from, range.until, false, [&](BytesView key, BytesView value) {
-    page.more = page.entries.size() == limit;
-    if (page.more) return false;
-    const auto sum = sum_from(value);
-    damaged = !sum.ok();
-    if (damaged) return false;
-    page.entries.emplace_back(key, shown(sum->value));
-    return true;
-  }));
+  PTWOP_CHECK(
+      state.scan(Space::state, range.from, range.until, false, [&](BytesView key, BytesView value) {
+        page.more = page.entries.size() == limit;
+        if (page.more) return false;
+        const auto sum = sum_from(value);
+        damaged = !sum.ok();
+        if (damaged) return false;
+        page.entries.emplace_back(key, shown(sum->value));
+        return true;
+      }));
   if (damaged) return corrupt_state("count");
   return page;
 }

@@ -46,7 +46,8 @@ Bytes after_prefix(BytesView prefix) {
   return out;
 }
 
-KeyRange page_range(std::string_view prefix, const std::optional<std::string>& after, bool reverse) {
+KeyRange page_range(std::string_view prefix, const std::optional<std::string>& after,
+                    bool reverse) {
   KeyRange range{Bytes(prefix), after_prefix(prefix)};
   if (after && reverse && (range.until.empty() || *after < range.until)) range.until = *after;
   if (after && !reverse) range.from = std::max(range.from, *after + '\0');
@@ -64,8 +65,9 @@ bool valid_key_size(std::string_view key) {
 }
 
 Error corrupt_state(std::string_view type) {
-  return fail(Code::corrupt, "The stored state of a " + std::string(type) +
-                                 " channel is damaged; it can be rebuilt from the channel's nodes.");
+  return fail(Code::corrupt,
+              "The stored state of a " + std::string(type) +
+                  " channel is damaged; it can be rebuilt from the channel's nodes.");
 }
 
 }  // namespace ptwop::types

@@ -1,6 +1,7 @@
-// State: key → the winner: id, writer (32 bytes), expiry (8), 1 if deleted (1), value. One point read is a get.
-// Index: escaped key, list, number, index → time: every operation on the key. Times rise within a list, so the last
-// operation of each list is its latest, and finding these costs one seek a list however often the key was written.
+// State: key → the winner: id, writer (32 bytes), expiry (8), 1 if deleted (1), value. One point
+// read is a get. Index: escaped key, list, number, index → time: every operation on the key. Times
+// rise within a list, so the last operation of each list is its latest, and finding these costs one
+// seek a list however often the key was written.
 #include "types/kv.h"
 
 #include <algorithm>
@@ -130,12 +131,14 @@ class Kv final : public Type {
     return state.put(Space::state, op.key, stored);
   }
 
-  // Without a clock an expired value still counts as there: the caller, who has one, looks at `live` first.
+  // Without a clock an expired value still counts as there: the caller, who has one, looks at
+  // `live` first.
   Result<void> admit(const StateReader& state, BytesView bytes) const override {
     PTWOP_TRY(const KvOp op, kv_op_from(bytes));
     if (!op.deleted) return {};
     PTWOP_TRY(const auto winner, kv_get(state, op.key));
-    if (!winner || winner->deleted) return fail(Code::not_found, "There is no such key; nothing was written.");
+    if (!winner || winner->deleted)
+      return fail(Code::not_found, "There is no such key; nothing was written.");
     return {};
   }
 
@@ -216,16 +219,17 @@ Result<KvPage> kv_list(const StateReader& state, std::string_view prefix,
   size_t bytes = 0;
   bool damaged = false;
   const KeyRange range = page_range(prefix, after, reverse);
-  PTWOP_CHECK(state.scan(Space::state, range.from, range.until, reverse, [&](BytesView key, BytesView value) {
-    auto entry = kv_entry_from(value);
-    damaged = !entry.ok();
-    if (damaged) return false;
-    if (!entry->live(now_ms)) return true;
-    page.more = page_full(page.entries.size(), limit, bytes += entry->value.size());
-    if (page.more) return false;
-    page.entries.emplace_back(key, std::move(*entry));
-    return true;
-  }));
+  PTWOP_CHECK(state.scan(
+      Space::state, range.from, range.until, reverse, [&](BytesView key, BytesView value) {
+        auto entry = kv_entry_from(value);
+        damaged = !entry.ok();
+        if (damaged) return false;
+        if (!entry->live(now_ms)) return true;
+        page.more = page_full(page.entries.size(), limit, bytes += entry->value.size());
+        if (page.more) return false;
+        page.entries.emplace_back(key, std::move(*entry));
+        return true;
+      }));
   if (damaged) return corrupt_state("kv");
   return page;
 }

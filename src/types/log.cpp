@@ -1,7 +1,7 @@
-// State: id → writer (32 bytes), value; visible entries only, so that a listing meets no hidden ones.
-// Index: `d` id-of-entry id-of-del → nothing: every `del`, whether or not its entry is here;
-//        `h` id-of-entry → nothing: an entry that is here and hidden. Its value is read from its node when the last
-//        `del` is undone.
+// State: id → writer (32 bytes), value; visible entries only, so that a listing meets no hidden
+// ones. Index: `d` id-of-entry id-of-del → nothing: every `del`, whether or not its entry is here;
+//        `h` id-of-entry → nothing: an entry that is here and hidden. Its value is read from its
+//        node when the last `del` is undone.
 #include "types/log.h"
 
 #include "base/limits.h"
@@ -48,10 +48,11 @@ Result<LogEntry> entry_from(const OpId& id, BytesView stored) {
 Result<bool> has_del(const StateReader& state, BytesView entry) {
   bool found = false;
   const Bytes prefix = del_key(entry);
-  PTWOP_CHECK(state.scan(Space::index, prefix, after_prefix(prefix), false, [&](BytesView, BytesView) {
-    found = true;
-    return false;
-  }));
+  PTWOP_CHECK(
+      state.scan(Space::index, prefix, after_prefix(prefix), false, [&](BytesView, BytesView) {
+        found = true;
+        return false;
+      }));
   return found;
 }
 
@@ -158,16 +159,17 @@ Result<LogPage> log_list(const StateReader& state, const std::optional<OpId>& af
   bool damaged = false;
   const auto position = after ? std::optional<std::string>(op_id_bytes(*after)) : std::nullopt;
   const KeyRange range = page_range({}, position, reverse);
-  PTWOP_CHECK(state.scan(Space::state, range.from, range.until, reverse, [&](BytesView key, BytesView value) {
-    page.more = page_full(page.entries.size(), limit, bytes += value.size());
-    if (page.more) return false;
-    const auto id = op_id_from(key);
-    auto entry = entry_from(id.value_or(OpId{}), value);
-    damaged = !id || !entry.ok();
-    if (damaged) return false;
-    page.entries.push_back(std::move(*entry));
-    return true;
-  }));
+  PTWOP_CHECK(state.scan(Space::state, range.from, range.until, reverse,
+                         [&](BytesView key, BytesView value) {
+                           page.more = page_full(page.entries.size(), limit, bytes += value.size());
+                           if (page.more) return false;
+                           const auto id = op_id_from(key);
+                           auto entry = entry_from(id.value_or(OpId{}), value);
+                           damaged = !id || !entry.ok();
+                           if (damaged) return false;
+                           page.entries.push_back(std::move(*entry));
+                           return true;
+                         }));
   if (damaged) return corrupt_state("log");
   return page;
 }

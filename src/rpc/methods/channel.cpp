@@ -32,12 +32,14 @@ void render_info(json::Writer& w, const engine::ChannelInfo& info) {
   for (const engine::ListInfo& list : info.lists) {
     w.object().key("list").string(list.list).key("writer").string(list.writer);
     w.key("count").number(list.count).key("head").string(list.head);
+    if (list.control) w.key("control").boolean(true);
     if (!list.cut.empty()) w.key("cut").string(list.cut);
     w.end_object();
   }
   w.end_array().key("peers").array();
   for (const engine::PeerInfo& peer : info.peers)
-    w.object().key("id").string(peer.id).key("last_seen_ms").number(peer.last_seen_ms).end_object();
+    w.object().key("id").string(peer.id).key("last_seen_ms").number(peer.last_seen_ms)
+        .key("clock_lead_ms").number(peer.clock_lead_ms).end_object();
   w.end_array().key("epoch").number(info.epoch).key("missing").number(info.missing).key("root");
   text_or_null(w, info.root);
 }
@@ -137,9 +139,11 @@ Result<void> channel_wait(Request& request) {
       return fail(Code::invalid_params, fmt::format("\"{}\" is no token: give the \"at\" of a write.", shown(token)));
   const int64_t timeout_ms = request.integer(2);
   if (timeout_ms < 0) return fail(Code::invalid_params, "\"timeout_ms\" is an integer from 0.");
-  return with_channel(request, [tokens = std::move(tokens), timeout_ms](engine::Engine& engine, const std::string& channel,
+  const std::string_view peer = request.text(3);
+  if (request.has(3) && peer != "any") PTWOP_CHECK(access::key_from_did(peer));
+  return with_channel(request, [tokens = std::move(tokens), timeout_ms, peer = std::string(peer)](engine::Engine& engine, const std::string& channel,
                                                                         const Later& later) {
-    engine.wait(channel, tokens, static_cast<uint64_t>(timeout_ms),
+    engine.wait(channel, tokens, static_cast<uint64_t>(timeout_ms), peer,
                 later.done<bool>([](json::Writer& w, bool) { w.key("reached").boolean(true); }));
   });
 }

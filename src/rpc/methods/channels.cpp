@@ -17,24 +17,6 @@ constexpr size_t kWritersKept = 1024;
 Error no_channel(std::string_view channel) {
   return fail(Code::no_channel, fmt::format("There is no channel \"{}\" here: create or join it first.", channel));
 }
-Error wrong_type(const engine::ChannelView& channel, const types::Type& is, const types::Type& wanted) {
-  return fail(Code::wrong_type, fmt::format("The channel \"{}\" is of type {}, not {}.", channel.name, is.name(),
-                                            wanted.name()));
-}
-
-/// 101, 301, 103
-Result<engine::ChannelRef> find_typed(const engine::Directory& directory, std::string_view name,
-                                      const types::Type& wanted) {
-  engine::ChannelRef channel = directory.find(name);
-  if (!channel) return no_channel(name);
-  const types::Type* type = channel->type.load();
-  if (!type)
-    return fail(Code::no_manifest, fmt::format("The manifest of \"{}\" is not here yet: it comes from the first "
-                                               "reachable replica.", channel->name));
-  if (type != &wanted) return wrong_type(*channel, *type, wanted);
-  return channel;
-}
-
 /// U+0000 to U+001F and U+007F to U+009F, in valid UTF-8.
 bool has_control(std::string_view text) {
   for (size_t i = 0; i < text.size(); ++i) {
@@ -93,19 +75,18 @@ Result<void> check_request_id(const Request& request, size_t index) {
 Result<engine::ChannelRef> channel_to_read(const Request& request, const types::Type& type) {
   const std::string_view name = request.text(kChannelParam);
   PTWOP_CHECK(check_channel(name));
-  PTWOP_TRY(engine::ChannelRef channel, find_typed(*request.backend.directory, name, type));
+  engine::ChannelRef channel = request.backend.directory->find(name);
+  if (!channel) return no_channel(name);
+  const types::Type* is = channel->type.load();
+  if (!is)
+    return fail(Code::no_manifest, fmt::format("The manifest of \"{}\" is not here yet: it comes from the first "
+                                               "reachable replica.", channel->name));
+  if (is != &type)
+    return fail(Code::wrong_type, fmt::format("The channel \"{}\" is of type {}, not {}.", channel->name, is->name(),
+                                              type.name()));
   if (!channel->readable.load())
     return fail(Code::no_read_key, fmt::format("The key to read \"{}\" is not here: an admin of the channel grants it "
                                                "to this identity.", channel->name));
-  return channel;
-}
-
-Result<engine::ChannelRef> channel_to_write(const engine::Directory& directory, std::string_view name,
-                                            const types::Type& type) {
-  PTWOP_TRY(engine::ChannelRef channel, find_typed(directory, name, type));
-  if (!channel->writable.load())
-    return fail(Code::no_write_role, fmt::format("No known grant allows this identity to write to \"{}\": an admin of "
-                                                 "the channel can give one.", channel->name));
   return channel;
 }
 
@@ -153,10 +134,10 @@ void end_page(std::string& out, const Page& page, const std::optional<std::strin
 void submit_write(Request& request, Write write, engine::Done<engine::Written> done) {
   request.backend.submit([write = std::move(write), done = std::move(done)](engine::Engine& engine) {
     if (!write.size.ok() || write.admit) {
-      const auto channel = channel_to_write(engine.directory(), write.channel, *write.type);
-      if (!channel.ok()) return done(channel.error());
+      const auto state = engine.state_to_write(write.channel, *write.type);
+      if (!state.ok()) return done(state.error());
       if (!write.size.ok()) return done(write.size.error());
-      const auto admitted = write.admit(*engine.state_in_turn(*channel));
+      const auto admitted = write.admit(**state);
       if (!admitted.ok()) return done(admitted.error());
     }
     engine.write(write.channel, *write.type, write.ops, write.request, done);

@@ -99,8 +99,4 @@ struct Write {
 };
 void submit_write(Request& request, Write write, engine::Done<engine::Written> done);
 
-/// 101, 301, 103, 402 as the directory knows them: a writer without the key has its own error, 401, from the engine.
-Result<engine::ChannelRef> channel_to_write(const engine::Directory& directory, std::string_view channel,
-                                            const types::Type& type);
-
 }  // namespace ptwop::rpc

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/limits.h"
 #include "ipld/dag_json.h"
 #include "rpc/methods/channels.h"

@@ -52,7 +52,7 @@ std::string render_stats(const Stats& rpc, const engine::EngineStats& engine) {
   group(w, "blocks", {{"put", engine.blocks_put}, {"fetched", engine.blocks_fetched}});
   group(w, "bytes", {{"sent", engine.bytes_sent}, {"received", engine.bytes_received}});
   group(w, "queues", {{"connections", rpc.connections}, {"in_flight", rpc.in_flight}, {"waiting_nodes", engine.waiting_nodes},
-                      {"outbox", engine.outbox}, {"waiters", engine.waiters}});
+                      {"outbox", engine.outbox}, {"outgoing", engine.outgoing}, {"waiters", engine.waiters}});
   w.end_object();
   return out;
 }

@@ -15,8 +15,8 @@ TEST_CASE("integers are big-endian") {
 
 TEST_CASE("varints as in multiformats") {
   const std::pair<uint64_t, std::string_view> known[] = {
-      {0, "00"}, {1, "01"}, {127, "7f"}, {128, "8001"}, {255, "ff01"}, {300, "ac02"},
-      {16384, "808001"}, {INT64_MAX, "ffffffffffffffff7f"}};
+      {0, "00"},     {1, "01"},     {127, "7f"},       {128, "8001"},
+      {255, "ff01"}, {300, "ac02"}, {16384, "808001"}, {INT64_MAX, "ffffffffffffffff7f"}};
   for (const auto& [value, text] : known) {
     Bytes out;
     append_varint(out, value);
@@ -44,7 +44,8 @@ TEST_CASE("base64 has one form") {
   CHECK(from_base64("+//+") == "\xfb\xff\xfe");
   CHECK(from_base64url("-__-") == "\xfb\xff\xfe");
   CHECK(from_base64("") == "");
-  for (const std::string_view text : {"Zg==", "Z", "Zh", "Zm9vYh", "Z g", "Zg\n", "-__-", "Zm9*", "Zm9vY"})
+  for (const std::string_view text :
+       {"Zg==", "Z", "Zh", "Zm9vYh", "Z g", "Zg\n", "-__-", "Zm9*", "Zm9vY"})
     CHECK_FALSE(from_base64(text));
   CHECK_FALSE(from_base64url("+//+"));
   CHECK_FALSE(from_base64(std::string_view("Zg\0", 3)));
@@ -58,9 +59,11 @@ TEST_CASE("hex") {
 }
 
 TEST_CASE("UTF-8") {
-  for (const std::string_view text : {"", "a", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\xf4\x8f\xbf\xbf"})
+  for (const std::string_view text :
+       {"", "a", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\xf4\x8f\xbf\xbf"})
     CHECK(valid_utf8(text));
-  for (const std::string_view text : {"\x80", "\xc0\x80", "\xc3", "\xe0\x80\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xff"})
+  for (const std::string_view text :
+       {"\x80", "\xc0\x80", "\xc3", "\xe0\x80\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xff"})
     CHECK_FALSE(valid_utf8(text));
   CHECK(valid_utf8(std::string_view("\0", 1)));
 }

@@ -28,7 +28,10 @@ TEST_CASE("documents come back compact, in source order, with numbers as written
        R"({"b":[1,-0,2.50,1E5,true,false,null],"a":{},"c":[]})"},
       {R"("\u0041\/\ud83d\ude00\n\u0000é")", "\"A/\xF0\x9F\x98\x80\\n\\u0000\xC3\xA9\""},
       {"\"\x7f\"", "\"\x7f\""},
-      {"0", "0"}, {"null", "null"}, {"true ", "true"}, {"\"\"", "\"\""},
+      {"0", "0"},
+      {"null", "null"},
+      {"true ", "true"},
+      {"\"\"", "\"\""},
       {"123456789012345678901234567890", "123456789012345678901234567890"},
       {R"({"":{"":1}})", R"({"":{"":1}})"},
       {R"([{"a":1},{"a":2}])", R"([{"a":1},{"a":2}])"}};
@@ -55,24 +58,79 @@ TEST_CASE("numbers") {
 
 TEST_CASE("what is not one JSON document is refused, wherever it stands") {
   using namespace std::string_literals;
-  const std::string scalars[] = {
-      "01", "-", "1.", ".5", "+1", "1e", "1e+", "0x10", "NaN", "Infinity", "tru", "truex", "nul", "nullnull", "True",
-      "1\0"s, "\"a", "\"\\x\"", "\"\\u00g0\"", "\"\t\"", "\"\n\"", "\"\\ud800\"", "\"\\udc00\"", "\"\\ud800\\u0041\"",
-      "\"\\udfff\\ud800\"", "\"\xff\"", "\"\xc0\x80\"", "\"\xed\xa0\x80\"", "'a'", "a", "[1,]", "[,1]", "[1 2]", "[1,,2]",
-      "{\"a\":1,}", "{\"a\"}", "{\"a\" 1}", "{\"a\":}", "{1:2}", "{a:1}", "{\"a\":1 \"b\":2}", "[", "{", "[1", "{\"a\":1",
-      "{\"a\":", "{]", "[}", "[\"a\"\"b\"]", "[true false]", "/**/1", "\"a\"x", "{\"a\":1,\"a\":1}",
-      "{\"a\":1,\"\\u0061\":2}", "1 1", "\\", "[1]]", "{}}", "\xef\xbb\xbf""1"};
+  const std::string scalars[] = {"01",
+                                 "-",
+                                 "1.",
+                                 ".5",
+                                 "+1",
+                                 "1e",
+                                 "1e+",
+                                 "0x10",
+                                 "NaN",
+                                 "Infinity",
+                                 "tru",
+                                 "truex",
+                                 "nul",
+                                 "nullnull",
+                                 "True",
+                                 "1\0"s,
+                                 "\"a",
+                                 "\"\\x\"",
+                                 "\"\\u00g0\"",
+                                 "\"\t\"",
+                                 "\"\n\"",
+                                 "\"\\ud800\"",
+                                 "\"\\udc00\"",
+                                 "\"\\ud800\\u0041\"",
+                                 "\"\\udfff\\ud800\"",
+                                 "\"\xff\"",
+                                 "\"\xc0\x80\"",
+                                 "\"\xed\xa0\x80\"",
+                                 "'a'",
+                                 "a",
+                                 "[1,]",
+                                 "[,1]",
+                                 "[1 2]",
+                                 "[1,,2]",
+                                 "{\"a\":1,}",
+                                 "{\"a\"}",
+                                 "{\"a\" 1}",
+                                 "{\"a\":}",
+                                 "{1:2}",
+                                 "{a:1}",
+                                 "{\"a\":1 \"b\":2}",
+                                 "[",
+                                 "{",
+                                 "[1",
+                                 "{\"a\":1",
+                                 "{\"a\":",
+                                 "{]",
+                                 "[}",
+                                 "[\"a\"\"b\"]",
+                                 "[true false]",
+                                 "/**/1",
+                                 "\"a\"x",
+                                 "{\"a\":1,\"a\":1}",
+                                 "{\"a\":1,\"\\u0061\":2}",
+                                 "1 1",
+                                 "\\",
+                                 "[1]]",
+                                 "{}}",
+                                 "\xef\xbb\xbf"
+                                 "1"};
   for (const std::string& text : scalars) {
     CAPTURE(text);
-    for (const std::string& document : {text, "[" + text + "]", "[0," + text + ",0]", "{\"z\":" + text + "}",
-                                        "{\"y\":[{\"x\":" + text + "}],\"z\":1}"}) {
+    for (const std::string& document :
+         {text, "[" + text + "]", "[0," + text + ",0]", "{\"z\":" + text + "}",
+          "{\"y\":[{\"x\":" + text + "}],\"z\":1}"}) {
       const auto value = json::parse(document);
       CAPTURE(document);
       REQUIRE_FALSE(value.ok());
       CHECK(value.error().code == Code::parse_error);
     }
   }
-  for (const std::string_view text : {"", " ", "\n", "1,2", "1] [2", "]", "],[", "1]", "{},{}", "[] []", "\xef\xbb\xbf"})
+  for (const std::string_view text :
+       {"", " ", "\n", "1,2", "1] [2", "]", "],[", "1]", "{},{}", "[] []", "\xef\xbb\xbf"})
     CHECK_FALSE(json::parse(text).ok());
   CHECK_FALSE(json::parse(std::string("1 \0", 3)).ok());
 }
@@ -80,10 +138,12 @@ TEST_CASE("what is not one JSON document is refused, wherever it stands") {
 TEST_CASE("repeated names are found in objects of any size") {
   for (const size_t size : {2, 16, 17, 1000}) {
     std::string text = "{";
-    for (size_t i = 0; i < size; ++i) text += "\"n" + std::to_string(i) + "\":" + std::to_string(i) + ",";
+    for (size_t i = 0; i < size; ++i)
+      text += "\"n" + std::to_string(i) + "\":" + std::to_string(i) + ",";
     CHECK(json::parse(text + "\"other\":1}").ok());
     CHECK_FALSE(json::parse(text + "\"n0\":1}").ok());
-    CHECK_FALSE(json::parse("[{\"in\":" + text + "\"n" + std::to_string(size - 1) + "\":1}}]").ok());
+    CHECK_FALSE(
+        json::parse("[{\"in\":" + text + "\"n" + std::to_string(size - 1) + "\":1}}]").ok());
   }
 }
 
@@ -118,8 +178,25 @@ TEST_CASE("strings are written with quotes, whatever they hold") {
 TEST_CASE("the writer sets the commas") {
   std::string out;
   json::Writer w(out);
-  w.object().key("a").string("x").key("b").array().number(int64_t{-1}).number(uint64_t{2}).array().end_array();
-  w.object().end_object().end_array().key("c").null().key("d").boolean(true).key("e").raw("{}").end_object();
+  w.object()
+      .key("a")
+      .string("x")
+      .key("b")
+      .array()
+      .number(int64_t{-1})
+      .number(uint64_t{2})
+      .array()
+      .end_array();
+  w.object()
+      .end_object()
+      .end_array()
+      .key("c")
+      .null()
+      .key("d")
+      .boolean(true)
+      .key("e")
+      .raw("{}")
+      .end_object();
   CHECK(out == R"({"a":"x","b":[-1,2,[],{}],"c":null,"d":true,"e":{}})");
 }
 
@@ -136,16 +213,22 @@ TEST_CASE("damaged documents are accepted and refused as by a second parser") {
     for (size_t edits = 1 + random() % 2; edits > 0; --edits) {
       const size_t at = random() % text.size();
       switch (random() % 3) {
-        case 0: text[at] = alphabet[random() % alphabet.size()]; break;
-        case 1: text.erase(at, 1 + random() % 4); break;
-        default: text.insert(at, 1, alphabet[random() % alphabet.size()]);
+        case 0:
+          text[at] = alphabet[random() % alphabet.size()];
+          break;
+        case 1:
+          text.erase(at, 1 + random() % 4);
+          break;
+        default:
+          text.insert(at, 1, alphabet[random() % alphabet.size()]);
       }
     }
     CAPTURE(text);
     const auto ours = json::parse(text);
     simdjson::dom::element element;
     const auto error = oracle.parse(text).get(element);
-    // Repeated names and numbers out of range are where the two differ by intent; neither is made here often.
+    // Repeated names and numbers out of range are where the two differ by intent; neither is made
+    // here often.
     if (ours.ok() && error) {
       CHECK(error == simdjson::NUMBER_ERROR);
     } else if (!ours.ok() && !error) {

@@ -30,9 +30,11 @@ std::string stderr_of(Body body) {
 
 TEST_CASE("a line has time, level, room, message and fields") {
   const std::string line = stderr_of([] {
-    log::info("kubo", "connected", {{"peer", "12D3"}, {"nodes", 7}, {"why", "two words"}, {"empty", ""}});
+    log::info("kubo", "connected",
+              {{"peer", "12D3"}, {"nodes", 7}, {"why", "two words"}, {"empty", ""}});
   });
-  const std::regex form(R"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z info kubo: connected peer=12D3 nodes=7 why="two words" empty=""\n)");
+  const std::regex form(
+      R"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z info kubo: connected peer=12D3 nodes=7 why="two words" empty=""\n)");
   CHECK_MESSAGE(std::regex_match(line, form), line);
 }
 

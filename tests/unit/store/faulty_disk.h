@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 #include <rocksdb/file_system.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <filesystem>
@@ -17,7 +18,12 @@ namespace ptwop::store {
 struct TempFolder {
   std::string path;
   TempFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "ptwop-store-XXXXXX").string();
+    // In memory where that is possible: these tests sync a lot.
+    const bool memory =
+        std::filesystem::is_directory("/dev/shm") && ::access("/dev/shm", W_OK) == 0;
+    const std::filesystem::path parent =
+        memory ? "/dev/shm" : std::filesystem::temp_directory_path();
+    std::string name = (parent / "ptwop-store-XXXXXX").string();
     REQUIRE(::mkdtemp(name.data()) != nullptr);
     path = name;
   }
@@ -45,8 +51,10 @@ class FaultyDisk final : public rocksdb::FileSystemWrapper {
   const char* Name() const override { return "faulty-disk"; }
 
   std::atomic<uint64_t> free_bytes = 1ull << 40;
-  std::atomic<const char*> full_for = nullptr;   ///< Appends write half of their bytes, then: no space.
-  std::atomic<const char*> sync_fails_for = nullptr;  ///< The bytes are in the file, and yet: an I/O error.
+  std::atomic<const char*> full_for =
+      nullptr;  ///< Appends write half of their bytes, then: no space.
+  std::atomic<const char*> sync_fails_for =
+      nullptr;  ///< The bytes are in the file, and yet: an I/O error.
   std::atomic<int> appends_failed = 0;
   std::atomic<int> syncs_failed = 0;
   std::atomic<int> syncs = 0;
@@ -79,13 +87,15 @@ class FaultyDisk final : public rocksdb::FileSystemWrapper {
       auto status = target()->Append(half, options, debug);
       return status.ok() ? rocksdb::IOStatus::NoSpace("No space left on device") : status;
     }
-    rocksdb::IOStatus Sync(const rocksdb::IOOptions& options, rocksdb::IODebugContext* debug) override {
+    rocksdb::IOStatus Sync(const rocksdb::IOOptions& options,
+                           rocksdb::IODebugContext* debug) override {
       ++disk_.syncs;
       if (!hit(disk_.sync_fails_for)) return target()->Sync(options, debug);
       ++disk_.syncs_failed;
       return rocksdb::IOStatus::IOError("Input/output error");
     }
-    rocksdb::IOStatus Fsync(const rocksdb::IOOptions& options, rocksdb::IODebugContext* debug) override {
+    rocksdb::IOStatus Fsync(const rocksdb::IOOptions& options,
+                            rocksdb::IODebugContext* debug) override {
       return Sync(options, debug);
     }
 

@@ -77,7 +77,9 @@ TEST_CASE("a prefix of 0xff and an empty one reach to the end of their table") {
               .ok());
   REQUIRE(rig.store->commit({erase_prefix(Table::state, "\xff\xff")}, false).ok());
   CHECK(keys_of(*rig.store, "", "", false) == "a ");
-  REQUIRE(rig.store->commit({put(Table::state, highest, "3"), erase_prefix(Table::state, "")}, false).ok());
+  REQUIRE(
+      rig.store->commit({put(Table::state, highest, "3"), erase_prefix(Table::state, "")}, false)
+          .ok());
   CHECK(keys_of(*rig.store, "", "", false).empty());
   CHECK(value_of(*rig.store, Table::meta, "a") == "kept");
   const auto refused = rig.store->commit({put(Table::state, Bytes(4097, 'x'), "")}, false);
@@ -103,7 +105,8 @@ TEST_CASE("readers beside commits see whole batches") {
   Rig rig;
   std::atomic<bool> stop = false;
   std::atomic<int> torn = 0, seen = 0;
-  REQUIRE(rig.store->commit({put(Table::state, "x", "0"), put(Table::state, "y", "0")}, false).ok());
+  REQUIRE(
+      rig.store->commit({put(Table::state, "x", "0"), put(Table::state, "y", "0")}, false).ok());
   std::vector<std::thread> readers;
   for (int i = 0; i < 2; ++i)
     readers.emplace_back([&] {
@@ -120,7 +123,8 @@ TEST_CASE("readers beside commits see whole batches") {
     });
   for (int i = 1; i <= 2000; ++i) {
     const auto text = std::to_string(i);
-    REQUIRE(rig.store->commit({put(Table::state, "x", text), put(Table::state, "y", text)}, false).ok());
+    REQUIRE(rig.store->commit({put(Table::state, "x", text), put(Table::state, "y", text)}, false)
+                .ok());
   }
   stop = true;
   for (auto& reader : readers) reader.join();
@@ -144,7 +148,8 @@ TEST_CASE("nothing in the folder can be read without the key") {
   for (int i = 0; i < 3000; ++i) {
     const auto number = std::to_string(i);
     const Table table = static_cast<Table>(i % engine::kTables);
-    REQUIRE(rig.store->commit({put(table, secret_key + number, secret_value + number)}, false).ok());
+    REQUIRE(
+        rig.store->commit({put(table, secret_key + number, secret_value + number)}, false).ok());
   }
   auto search = [&] {
     size_t files = 0;

@@ -1,4 +1,5 @@
-// A channel in memory, as the tests of the types see it: nodes of several lists, applied one operation at a time.
+// A channel in memory, as the tests of the types see it: nodes of several lists, applied one
+// operation at a time.
 #pragma once
 #include <doctest/doctest.h>
 
@@ -19,7 +20,9 @@ inline list::PublicKey writer_of(int list) {
   return key;
 }
 
-inline Bytes cbor(std::string_view json_text) { return *ipld::cbor_from_json(*json::parse(json_text)); }
+inline Bytes cbor(std::string_view json_text) {
+  return *ipld::cbor_from_json(*json::parse(json_text));
+}
 inline std::string shown(BytesView value) {
   std::string out;
   REQUIRE(ipld::append_json_from_cbor(out, value).ok());
@@ -36,13 +39,15 @@ struct Channel {
   explicit Channel(const types::Type& its_type) : type(its_type) {}
 
   /// Puts a node into the source and gives back its operations, not applied yet.
-  std::vector<Placed> node(int list, uint64_t number, uint64_t time, std::vector<Bytes> ops, list::ClockMap seen = {}) {
+  std::vector<Placed> node(int list, uint64_t number, uint64_t time, std::vector<Bytes> ops,
+                           list::ClockMap seen = {}) {
     std::vector<Placed> placed;
     for (uint32_t i = 0; i < ops.size(); ++i) {
       REQUIRE(type.check(ops[i]).ok());
       placed.push_back({{{time, list_id(list), number, i}, writer_of(list)}, ops[i]});
     }
-    source.nodes[{list_id(list), number}] = {writer_of(list), time, std::move(seen), std::move(ops)};
+    source.nodes[{list_id(list), number}] = {writer_of(list), time, std::move(seen),
+                                             std::move(ops)};
     return placed;
   }
 

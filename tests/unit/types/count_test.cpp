@@ -57,6 +57,9 @@ TEST_CASE("a local write that would leave 64 bits is refused") {
   channel.write(2, 1, 2, count_add_op("k", 100));  // another's write pushed it over
   CHECK_FALSE(admitted("k", 1));
   CHECK(admitted("k", -1));
+  channel.write(2, 2, 3, count_add_op("low", -100));
+  CHECK(admitted("low", 0));
+  CHECK(admitted("low", 1));
 }
 
 TEST_CASE("every key ever added to is listed, in byte order") {
@@ -68,7 +71,8 @@ TEST_CASE("every key ever added to is listed, in byte order") {
   const auto keys = [&](std::string_view prefix, std::optional<std::string> after, size_t limit) {
     const auto page = types::count_list(channel.state, prefix, after, limit);
     std::string out;
-    for (const auto& [key, value] : page->entries) out += key + "=" + std::to_string(value.value) + " ";
+    for (const auto& [key, value] : page->entries)
+      out += key + "=" + std::to_string(value.value) + " ";
     return out + (page->more ? "…" : "");
   };
   CHECK(keys("", std::nullopt, 10) == "a=0 a\0=1 ab=1 b=1 \xC3\xA9=1 "s);
@@ -86,8 +90,10 @@ TEST_CASE("what is no count operation") {
   CHECK_FALSE(type.check(count_add_op("", 1)).ok());
   CHECK_FALSE(type.check(count_add_op(std::string(limits::kKeyBytesMax + 1, 'k'), 1)).ok());
   CHECK_FALSE(type.check(count_add_op("\xff", 1)).ok());
-  for (const std::string_view text : {"[]", "1", "{}", R"(["inc"])", R"(["inc","k"])", R"(["inc","k",1,1])", R"(["inc","k",1.0])",
-                                      R"(["inc","k","1"])", R"(["inc",1,1])", R"(["add","k",1])", R"(["inc",{"/":{"bytes":"aw"}},1])"})
+  for (const std::string_view text :
+       {"[]", "1", "{}", R"(["inc"])", R"(["inc","k"])", R"(["inc","k",1,1])", R"(["inc","k",1.0])",
+        R"(["inc","k","1"])", R"(["inc",1,1])", R"(["add","k",1])",
+        R"(["inc",{"/":{"bytes":"aw"}},1])"})
     CHECK_FALSE(type.check(cbor(text)).ok());
   CHECK_FALSE(type.check(count_add_op("k", 1) + "x").ok());
   ipld::CborWriter big;

@@ -12,7 +12,8 @@ TEST_CASE("places sort as the channel's order and come back") {
     made.list.raw.fill(static_cast<uint8_t>(list));
     return made;
   };
-  const OpId sorted[] = {id(1, 9, 9, 9), id(2, 1, 3, 0), id(2, 1, 3, 1), id(2, 1, 256, 0), id(2, 200, 1, 0), id(1ull << 60, 0, 0, 0)};
+  const OpId sorted[] = {id(1, 9, 9, 9),   id(2, 1, 3, 0),   id(2, 1, 3, 1),
+                         id(2, 1, 256, 0), id(2, 200, 1, 0), id(1ull << 60, 0, 0, 0)};
   for (size_t i = 0; i < std::size(sorted); ++i) {
     CHECK(op_id_from(op_id_bytes(sorted[i])) == sorted[i]);
     if (i > 0) {
@@ -25,7 +26,9 @@ TEST_CASE("places sort as the channel's order and come back") {
 }
 
 TEST_CASE("escaped components keep their order and none is a prefix of another") {
-  const Bytes sorted[] = {""s, "\0"s, "\0\0"s, "\0\x01"s, "\0\xff"s, "\x01"s, "a"s, "a\0"s, "a\0b"s, "a\x01"s, "aa"s, "b"s, "\xf4\x8f\xbf\xbf"s};
+  const Bytes sorted[] = {
+      ""s,     "\0"s,    "\0\0"s, "\0\x01"s, "\0\xff"s,          "\x01"s, "a"s, "a\0"s,
+      "a\0b"s, "a\x01"s, "aa"s,   "b"s,      "\xf4\x8f\xbf\xbf"s};
   for (size_t i = 0; i < std::size(sorted); ++i)
     for (size_t j = 0; j < std::size(sorted); ++j) {
       CAPTURE(i);

@@ -11,7 +11,8 @@ using types::kv_del_op;
 
 namespace {
 
-Bytes put(std::string_view key, std::string_view json_text, std::optional<uint64_t> expires_ms = {}) {
+Bytes put(std::string_view key, std::string_view json_text,
+          std::optional<uint64_t> expires_ms = {}) {
   return types::kv_put_op(key, cbor(json_text), expires_ms);
 }
 
@@ -30,8 +31,9 @@ std::string siblings_of(const Channel& channel, std::string_view key) {
   return out;
 }
 
-std::string listed(const MemoryState& state, std::string_view prefix, std::optional<std::string> after = {}, size_t limit = 100,
-                   bool reverse = false, uint64_t now_ms = 0) {
+std::string listed(const MemoryState& state, std::string_view prefix,
+                   std::optional<std::string> after = {}, size_t limit = 100, bool reverse = false,
+                   uint64_t now_ms = 0) {
   const auto page = types::kv_list(state, prefix, after, limit, reverse, now_ms);
   std::string out;
   for (const auto& [key, entry] : page->entries) out += key + "=" + shown(entry.value) + " ";
@@ -99,7 +101,8 @@ TEST_CASE("undo finds the winner among what remains") {
 
 TEST_CASE("undo costs one seek a list, however often the key was written") {
   Channel channel(types::kv_type());
-  for (uint64_t number = 1; number <= 1000; ++number) channel.write(1, number, number, put("k", "1"));
+  for (uint64_t number = 1; number <= 1000; ++number)
+    channel.write(1, number, number, put("k", "1"));
   channel.write(2, 1, 500, put("k", "2"));
   const Placed last = channel.write(3, 1, 5000, put("k", "3"));
   channel.state.visited = 0;
@@ -119,7 +122,9 @@ TEST_CASE("siblings are the last of each list that nobody had seen") {
   channel.write(3, 1, 12, kv_del_op("k"));
   CHECK(siblings_of(channel, "k") == "\"a2\" \"b\" deleted ");
   // Its writer had seen a2 and the del, but of b's list only what came before.
-  const Placed merged = channel.write(4, 1, 30, put("k", "\"m\""), {{list_id(1), {2, 0}}, {list_id(3), {5, 0}}, {list_id(2), {0, 0}}});
+  const Placed merged =
+      channel.write(4, 1, 30, put("k", "\"m\""),
+                    {{list_id(1), {2, 0}}, {list_id(3), {5, 0}}, {list_id(2), {0, 0}}});
   CHECK(siblings_of(channel, "k") == "\"m\" \"b\" ");
   channel.undo(b);
   CHECK(siblings_of(channel, "k") == "\"m\" ");
@@ -153,7 +158,8 @@ TEST_CASE("live keys are listed in byte order") {
 TEST_CASE("a page ends early when its values are big") {
   Channel channel(types::kv_type());
   const std::string value = "\"" + std::string(800 << 10, 'x') + "\"";
-  for (uint64_t number = 1; number <= 3; ++number) channel.write(1, number, number, put(std::to_string(number), value));
+  for (uint64_t number = 1; number <= 3; ++number)
+    channel.write(1, number, number, put(std::to_string(number), value));
   const auto page = types::kv_list(channel.state, "", std::nullopt, 100, false, 0);
   CHECK(page->entries.size() == 1);
   CHECK(page->more);
@@ -181,8 +187,10 @@ TEST_CASE("what is no kv operation") {
   CHECK_FALSE(type.check(kv_del_op("")).ok());
   CHECK_FALSE(type.check(types::kv_put_op("k", "\xf7", {})).ok());
   CHECK_FALSE(type.check(put("k", "1") + '\0').ok());
-  for (const std::string_view text : {"[]", "1", R"(["put"])", R"(["put","k"])", R"(["put","k",1,2,3])", R"(["put","k",1,-1])", R"(["put","k",1,1.0])",
-                                      R"(["put","k",1,null])", R"(["del"])", R"(["del","k",1])", R"(["put",1,1])", R"(["inc","k",1])"})
+  for (const std::string_view text :
+       {"[]", "1", R"(["put"])", R"(["put","k"])", R"(["put","k",1,2,3])", R"(["put","k",1,-1])",
+        R"(["put","k",1,1.0])", R"(["put","k",1,null])", R"(["del"])", R"(["del","k",1])",
+        R"(["put",1,1])", R"(["inc","k",1])"})
     CHECK_FALSE(type.check(cbor(text)).ok());
   ipld::CborWriter big;
   big.bytes(Bytes(limits::kValueBytesMax - 4, 'x'));

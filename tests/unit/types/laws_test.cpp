@@ -18,7 +18,8 @@ using Random = std::mt19937_64;
 
 constexpr int kLists = 4;
 
-/// An operation of any type on a few keys; `ids` are all places that operations will have, for log's `del`.
+/// An operation of any type on a few keys; `ids` are all places that operations will have, for
+/// log's `del`.
 Bytes random_op(const types::Type& type, Random& random, const std::vector<types::OpId>& ids) {
   using namespace std::string_literals;
   static const std::string kKeys[] = {"a", "b", "a\0"s, "a\0b"s};
@@ -34,12 +35,17 @@ Bytes random_op(const types::Type& type, Random& random, const std::vector<types
   }
   REQUIRE(type.name() == "kv");
   if (random() % 3 == 0) return types::kv_del_op(key);
-  return types::kv_put_op(key, value, random() % 2 ? std::optional<uint64_t>(1 + random() % 5) : std::nullopt);
+  return types::kv_put_op(key, value,
+                          random() % 2 ? std::optional<uint64_t>(1 + random() % 5) : std::nullopt);
 }
 
 /// Nodes of several lists with colliding times, each of one to three operations.
 std::vector<Placed> random_channel(Channel& channel, Random& random) {
-  struct Shape { int list; uint64_t number, time; size_t ops; };
+  struct Shape {
+    int list;
+    uint64_t number, time;
+    size_t ops;
+  };
   std::vector<Shape> shapes;
   std::vector<types::OpId> ids;
   for (int list = 1; list <= kLists; ++list) {
@@ -48,7 +54,8 @@ std::vector<Placed> random_channel(Channel& channel, Random& random) {
     for (uint64_t number = 1; number <= nodes; ++number) {
       time += 1 + random() % 3;
       shapes.push_back({list, number, time, 1 + random() % 3});
-      for (uint32_t i = 0; i < shapes.back().ops; ++i) ids.push_back({time, list_id(list), number, i});
+      for (uint32_t i = 0; i < shapes.back().ops; ++i)
+        ids.push_back({time, list_id(list), number, i});
     }
   }
   std::vector<Placed> all;
@@ -95,8 +102,10 @@ TEST_CASE("any order gives the same state; undone operations leave no trace") {
         std::swap(from[random() % from.size()], from.back());
         const size_t chosen = from.back();
         from.pop_back();
-        if (!apply) channel.undo(all[chosen]);
-        else channel.apply(all[chosen]);
+        if (!apply)
+          channel.undo(all[chosen]);
+        else
+          channel.apply(all[chosen]);
         if (apply && !stays[chosen]) to_undo.push_back(chosen);
         // Undone and accepted again: a fork that was settled.
         if (!apply && random() % 8 == 0) waiting.push_back(chosen);
@@ -120,7 +129,8 @@ TEST_CASE("reads are what the remaining operations say, worked out by hand") {
       std::vector<Placed> all = random_channel(channel, random);
       std::shuffle(all.begin(), all.end(), random);
       for (const Placed& placed : all) channel.apply(placed);
-      std::sort(all.begin(), all.end(), [](const Placed& a, const Placed& b) { return a.at.id < b.at.id; });
+      std::sort(all.begin(), all.end(),
+                [](const Placed& a, const Placed& b) { return a.at.id < b.at.id; });
 
       if (type->name() == "log") {
         std::set<Bytes> deleted;
@@ -128,14 +138,17 @@ TEST_CASE("reads are what the remaining operations say, worked out by hand") {
         for (const Placed& placed : all)
           if (placed.op.substr(2, 3) == "del") deleted.insert(placed.op.substr(7));
         for (const Placed& placed : all)
-          if (placed.op.substr(2, 3) == "add" && !deleted.contains(types::op_id_bytes(placed.at.id)))
+          if (placed.op.substr(2, 3) == "add" &&
+              !deleted.contains(types::op_id_bytes(placed.at.id)))
             visible.push_back(placed.at.id);
         const auto page = types::log_list(channel.state, std::nullopt, 1000, false);
         REQUIRE(page->entries.size() == visible.size());
         for (size_t i = 0; i < visible.size(); ++i) CHECK(page->entries[i].id == visible[i]);
       } else if (type->name() == "kv") {
         std::map<std::string, Placed> winners;  // in the channel's order, so the last one stays
-        for (const Placed& placed : all) winners.insert_or_assign(std::string(json::parse(shown(placed.op))->items[1].text), placed);
+        for (const Placed& placed : all)
+          winners.insert_or_assign(std::string(json::parse(shown(placed.op))->items[1].text),
+                                   placed);
         for (const auto& [key, placed] : winners) {
           const auto entry = types::kv_get(channel.state, key);
           REQUIRE(*entry);

@@ -12,7 +12,8 @@ namespace {
 
 Bytes del(const Placed& entry) { return *types::log_del_op(types::log_id(entry.at.id)); }
 
-std::string listed(const MemoryState& state, const std::optional<types::OpId>& after = {}, size_t limit = 100, bool reverse = false) {
+std::string listed(const MemoryState& state, const std::optional<types::OpId>& after = {},
+                   size_t limit = 100, bool reverse = false) {
   const auto page = types::log_list(state, after, limit, reverse);
   std::string out;
   for (const auto& entry : page->entries) out += shown(entry.value) + " ";
@@ -45,7 +46,8 @@ TEST_CASE("entries are listed in the channel's order, whatever order they came i
   CHECK(types::log_get(channel.state, {7, list_id(1), 1, 1}).error().code == Code::not_found);
 }
 
-TEST_CASE("a del hides its entry, before or after it arrives; undoing the last one shows it again") {
+TEST_CASE(
+    "a del hides its entry, before or after it arrives; undoing the last one shows it again") {
   Channel channel(types::log_type());
   const auto entry = channel.node(1, 1, 5, {log_add_op(cbor("\"v\""))})[0];
   const Placed early = channel.write(2, 1, 4, del(entry));
@@ -81,7 +83,8 @@ TEST_CASE("hidden entries cost a listing nothing") {
 TEST_CASE("a page ends early when its values are big") {
   Channel channel(types::log_type());
   const Bytes value = cbor("\"" + std::string(400 << 10, 'x') + "\"");
-  for (uint64_t number = 1; number <= 5; ++number) channel.write(1, number, number, log_add_op(value));
+  for (uint64_t number = 1; number <= 5; ++number)
+    channel.write(1, number, number, log_add_op(value));
   const auto page = types::log_list(channel.state, std::nullopt, 100, false);
   CHECK(page->entries.size() == 2);
   CHECK(page->more);
@@ -95,8 +98,10 @@ TEST_CASE("results and ids") {
   CHECK(types::log_id_from(*id) == entry.at.id);
   CHECK_FALSE(channel.type.result(channel.state, entry.at, del(entry))->id);
   CHECK(channel.type.admit(channel.state, del(entry)).ok());
-  CHECK(channel.type.admit(channel.state, *types::log_del_op(types::log_id({9, list_id(9), 9, 9}))).ok());
-  for (const std::string& text : {std::string(), std::string("x"), *id + "A", id->substr(1), *id + "=", std::string(48, '!')}) {
+  CHECK(channel.type.admit(channel.state, *types::log_del_op(types::log_id({9, list_id(9), 9, 9})))
+            .ok());
+  for (const std::string& text : {std::string(), std::string("x"), *id + "A", id->substr(1),
+                                  *id + "=", std::string(48, '!')}) {
     CHECK_FALSE(types::log_id_from(text));
     const auto op = types::log_del_op(text);
     REQUIRE_FALSE(op.ok());
@@ -106,8 +111,9 @@ TEST_CASE("results and ids") {
 
 TEST_CASE("what is no log operation") {
   const types::Type& type = types::log_type();
-  for (const std::string_view text : {"[]", "1", R"(["add"])", R"(["add",1,2])", R"(["del"])", R"(["del","x"])", R"(["del",{"/":{"bytes":"AQ"}}])",
-                                      R"(["put",1])", R"({"add":1})"})
+  for (const std::string_view text :
+       {"[]", "1", R"(["add"])", R"(["add",1,2])", R"(["del"])", R"(["del","x"])",
+        R"(["del",{"/":{"bytes":"AQ"}}])", R"(["put",1])", R"({"add":1})"})
     CHECK_FALSE(type.check(cbor(text)).ok());
   CHECK(type.check(log_add_op(cbor("null"))).ok());
   CHECK_FALSE(type.check(log_add_op(cbor("null")) + '\0').ok());

@@ -1,0 +1,291 @@
+#include "app/daemon.h"
+
+#include <curl/curl.h>
+#include <malloc.h>
+#include <sodium.h>
+#include <sys/stat.h>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <chrono>
+#include <csignal>
+
+#include "app/identity_file.h"
+#include "app/notify.h"
+#include "app/worker.h"
+#include "engine/engine.h"
+#include "kubo/adapter.h"
+#include "kubo/client.h"
+#include "rpc/backend.h"
+#include "rpc/server.h"
+#include "store/data_folder.h"
+#include "store/rocks_store.h"
+#include "store/store_key.h"
+
+namespace ptwop::app {
+namespace {
+
+namespace asio = boost::asio;
+
+class SystemClock final : public Clock {
+ public:
+  uint64_t wall_ms() const override {
+    using namespace std::chrono;
+    return static_cast<uint64_t>(duration_cast<milliseconds>(system_clock::now().time_since_epoch()).count());
+  }
+  uint64_t mono_ms() const override { return app::mono_ms(); }
+};
+
+class SystemEntropy final : public Entropy {
+ public:
+  void fill(unsigned char* out, size_t size) override { randombytes_buf(out, size); }
+};
+
+class Daemon {
+ public:
+  explicit Daemon(const Config& config, store::DataFolder folder, access::Identity identity);
+  int run();
+
+ private:
+  bool listen();
+  void open_engine();
+  void on_ready(Result<void> opened);
+  void watch_signals();
+  void reload();
+  void stop();
+  void follow_kubo();
+  void beat();
+  kubo::Events kubo_events();
+  uint64_t engine_turn();
+  void to_engine(std::function<void(engine::Engine&)> job);
+
+  Config config_;
+  store::DataFolder folder_;
+  SystemClock clock_;
+  SystemEntropy entropy_;
+  asio::io_context loop_{1};
+  asio::signal_set signals_{loop_, SIGINT, SIGTERM, SIGHUP};
+  asio::steady_timer watchdog_{loop_};
+  rpc::Backend backend_;
+  rpc::Server server_{loop_, backend_};
+  kubo::Client kubo_;
+  kubo::Adapter adapter_{loop_, kubo_};
+  std::optional<access::Identity> identity_;  ///< Until the engine takes it.
+  std::unique_ptr<store::RocksStore> store_;
+  std::unique_ptr<engine::Engine> engine_;    ///< Used by the engine's thread only.
+  uint64_t tick_at_ms_ = 0;
+  Worker engine_worker_;
+  Worker reader_worker_;
+  int exit_code_ = kExitStopped;
+};
+
+kubo::Options kubo_options(const Config& config) {
+  kubo::Options options;
+  options.address = config.kubo;
+  options.auth_file = config.kubo_auth_file;
+  return options;
+}
+
+Daemon::Daemon(const Config& config, store::DataFolder folder, access::Identity identity)
+    : config_(config),
+      folder_(std::move(folder)),
+      kubo_(loop_, kubo_options(config), kubo_events()),
+      identity_(std::move(identity)),
+      engine_worker_("ptwop-engine", [this] { return engine_turn(); }),
+      reader_worker_("ptwop-reader", nullptr) {
+  backend_.clock = &clock_;
+  backend_.started_mono_ms = clock_.mono_ms();
+  backend_.identity = identity_->did();
+  backend_.submit = [this](std::function<void(engine::Engine&)> job) { to_engine(std::move(job)); };
+  backend_.read = [this](std::function<void()> job) { reader_worker_.run(std::move(job)); };
+  backend_.stop = [this] { asio::post(loop_, [this] { stop(); }); };
+}
+
+void Daemon::to_engine(std::function<void(engine::Engine&)> job) {
+  engine_worker_.run([this, job = std::move(job)] {
+    if (engine_) job(*engine_);
+  });
+}
+
+uint64_t Daemon::engine_turn() {
+  if (!engine_) return 0;
+  if (app::mono_ms() >= tick_at_ms_) engine_->tick();
+  tick_at_ms_ = std::max(engine_->turn(), app::mono_ms() + 1);
+  return tick_at_ms_;
+}
+
+kubo::Events Daemon::kubo_events() {
+  kubo::Events events;
+  events.on_state = [this](bool connected, bool pubsub) {
+    follow_kubo();
+    to_engine([=](engine::Engine& engine) { engine.on_kubo({connected, pubsub}); });
+  };
+  events.on_message = [this](const ipld::Cid& channel, std::string_view from, Bytes message) {
+    to_engine([channel, from = std::string(from), message = std::move(message)](engine::Engine& engine) {
+      engine.on_message(channel, from, message);
+    });
+  };
+  events.on_published = [this](const ipld::Cid& channel, bool ok) {
+    to_engine([=](engine::Engine& engine) { engine.on_published(channel, ok); });
+  };
+  events.on_stored = [this](uint64_t ticket, bool ok) {
+    to_engine([=](engine::Engine& engine) { engine.on_stored(ticket, ok); });
+  };
+  events.on_block = [this](const ipld::Cid& cid, Result<Bytes> block) {
+    to_engine([cid, block = std::move(block)](engine::Engine& engine) { engine.on_block(cid, block); });
+  };
+  return events;
+}
+
+void Daemon::follow_kubo() {
+  const kubo::Snapshot now = kubo_.snapshot();
+  backend_.kubo = {now.connected, now.version, now.peer_id};
+  if (backend_.phase == rpc::Phase::ready)
+    notify_status(now.connected ? "serving, beside Kubo " + now.version : "serving offline: no Kubo answers");
+}
+
+bool Daemon::listen() {
+  const auto passed = passed_socket();
+  const auto listening = passed ? server_.adopt(*passed) : server_.listen(config_.socket);
+  if (listening) return true;
+  log::error("app", listening.error().message, {{"socket", config_.socket}});
+  switch (listening.error().code) {
+    case Code::exists: exit_code_ = kExitInUse; break;
+    case Code::invalid_params: exit_code_ = kExitConfig; break;
+    default: exit_code_ = kExitOther;
+  }
+  return false;
+}
+
+int Daemon::run() {
+  if (!listen()) return exit_code_;
+  watch_signals();
+  log::info("app", "starting", {{"version", PTWOP_VERSION}, {"data", config_.data}, {"socket", config_.socket}, {"identity", backend_.identity}});
+  engine_worker_.run([this] { open_engine(); });
+  loop_.run();
+  return exit_code_;
+}
+
+// On the engine's thread: opening may take a while, and whoever connects meanwhile is told so.
+void Daemon::open_engine() {
+  const auto open = [this]() -> Result<void> {
+    PTWOP_TRY(const Bytes key, store::load_store_key(folder_, *identity_, entropy_));
+    PTWOP_TRY(store_, store::open_store(folder_, {.key = key}));
+    auto engine = std::make_unique<engine::Engine>(engine::Ports{*store_, adapter_, adapter_, clock_, entropy_},
+                                                   std::move(*identity_));
+    PTWOP_CHECK(engine->open());
+    engine_ = std::move(engine);
+    return {};
+  };
+  auto opened = open();
+  asio::post(loop_, [this, opened = std::move(opened)] { on_ready(opened); });
+}
+
+void Daemon::on_ready(Result<void> opened) {
+  if (backend_.phase == rpc::Phase::stopping) return;
+  if (!opened) {
+    log::error("app", opened.error().message, {{"data", config_.data}});
+    exit_code_ = kExitOther;
+    return stop();
+  }
+  backend_.directory = &engine_->directory();
+  backend_.store = store_.get();
+  backend_.phase = rpc::Phase::ready;
+  backend_.reason.clear();
+  if (config_.kubo == "none") log::info("app", "serving offline: no Kubo was asked for");
+  else kubo_.start();
+  notify_ready("serving");
+  follow_kubo();
+  log::info("app", "ready");
+  beat();
+}
+
+// The watchdog hears from us only when loop and engine both go round.
+void Daemon::beat() {
+  const uint64_t interval = watchdog_interval_ms();
+  if (interval == 0) return;
+  watchdog_.expires_after(std::chrono::milliseconds(interval));
+  watchdog_.async_wait([this](const boost::system::error_code& error) {
+    if (error) return;
+    to_engine([this](engine::Engine&) { asio::post(loop_, [this] { notify_watchdog(); beat(); }); });
+  });
+}
+
+void Daemon::watch_signals() {
+  signals_.async_wait([this](const boost::system::error_code& error, int signal) {
+    if (error) return;
+    if (signal == SIGHUP) reload();
+    else stop();
+    if (backend_.phase != rpc::Phase::stopping) watch_signals();
+  });
+}
+
+void Daemon::reload() {
+  notify_reloading();
+  std::string wrong;
+  const auto fresh = reread_config(config_, wrong);
+  if (!fresh) {
+    log::error("app", "reload: the configuration file is wrong; going on with what was in force", {{"why", wrong}});
+  } else {
+    log::set_level(fresh->log_level);
+    config_.log_level = fresh->log_level;
+    if (const auto secret = kubo_.reload(); !secret)
+      log::error("app", "reload: Kubo's secret cannot be read; going on with the old one", {{"why", secret.error().message}});
+    else log::info("app", "reloaded");
+  }
+  if (backend_.phase == rpc::Phase::ready) notify_ready("serving");
+  follow_kubo();
+}
+
+void Daemon::stop() {
+  if (backend_.phase == rpc::Phase::stopping) return;
+  log::info("app", "stopping");
+  notify_stopping();
+  backend_.phase = rpc::Phase::stopping;
+  backend_.reason = "stopping";
+  server_.stop_listening();
+  watchdog_.cancel();
+  signals_.cancel();
+  // What was taken is finished and answered; what comes from now on is refused.
+  reader_worker_.stop();
+  engine_worker_.stop();
+  asio::post(loop_, [this] {
+    server_.close();
+    kubo_.stop();
+    engine_.reset();
+    store_.reset();
+    log::info("app", "stopped");
+  });
+}
+
+int exit_code_of(const Error& error) { return error.code == Code::exists ? kExitInUse : kExitOther; }
+
+}  // namespace
+
+int serve(const Config& config) {
+  std::signal(SIGPIPE, SIG_IGN);
+  mallopt(M_ARENA_MAX, 2);  // a handful of threads needs no more, and each costs memory
+  ::umask(0077);
+  log::set_level(config.log_level);
+  if (sodium_init() < 0 || curl_global_init(CURL_GLOBAL_DEFAULT) != 0) {
+    log::error("app", "libsodium or libcurl cannot start");
+    return kExitOther;
+  }
+  auto folder = store::DataFolder::open(config.data);
+  if (!folder) {
+    log::error("app", folder.error().message, {{"data", config.data}});
+    return exit_code_of(folder.error());
+  }
+  SystemEntropy entropy;
+  auto identity = load_identity(*folder, entropy);
+  if (!identity) {
+    log::error("app", identity.error().message, {{"data", config.data}});
+    return exit_code_of(identity.error());
+  }
+  Daemon daemon(config, std::move(*folder), std::move(*identity));
+  return daemon.run();
+}
+
+}  // namespace ptwop::app

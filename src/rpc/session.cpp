@@ -1,0 +1,186 @@
+#include "rpc/session.h"
+
+#include <fmt/format.h>
+
+#include "base/limits.h"
+#include "rpc/request_id.h"
+
+namespace ptwop::rpc {
+namespace {
+
+// From here on a batch's answers are handed on while the rest is still under way, so that they need not all be in memory.
+constexpr size_t kStreamBytes = 256 << 10;
+
+}  // namespace
+
+Session::Session(boost::asio::io_context& loop, int fd, const SessionPart& part) : UnixStream(loop, fd), part_(part) {}
+
+std::shared_ptr<Caller> Session::caller() { return std::static_pointer_cast<Session>(shared_from_this()); }
+
+void Session::on_end() {
+  ended_ = true;
+  pump();
+}
+
+void Session::on_closed() {
+  if (on_gone) std::exchange(on_gone, nullptr)();
+}
+
+void Session::refuse(Code code, std::string message) {
+  if (streaming_ != 0) out() += "]\n";
+  out() += std::exchange(held_, {});
+  part_.dispatcher.refuse(code, std::move(message), out());
+  out() += '\n';
+  refused_ = true;
+  finish();
+}
+
+/// Only the last line read can be a batch of which elements are left to start.
+bool Session::batch_left() const { return !batches_.empty() && !batches_.rbegin()->second.exhausted(); }
+
+/// Starts whatever may be started, and reads on unless too much is under way.
+void Session::pump() {
+  while (batch_left() ? start_next_of_batch() : start_next_line()) {
+  }
+  if (closed() || refused_) return;
+  if (all_started_ && in_flight_ == 0) return finish();
+  pause_reading(batch_left() || !room_for_line());
+}
+
+bool Session::room_for_line() {
+  if (in_flight_ >= limits::kInFlightMax) return false;
+  if (unsent() + held_.size() < limits::kUnreadReplyBytesMax) return true;
+  flush();
+  return !closed() && unsent() + held_.size() < limits::kUnreadReplyBytesMax;
+}
+
+/// Held answers wait for the streaming batch, so they must not keep that one back.
+bool Session::room_for(const Batch& batch) {
+  if (in_flight_ >= limits::kInFlightMax) return false;
+  if (unsent() >= limits::kUnreadReplyBytesMax) flush();
+  if (closed() || unsent() >= limits::kUnreadReplyBytesMax) return false;
+  return batch.streaming || held_.size() + batch.answers.size() < limits::kUnreadReplyBytesMax;
+}
+
+bool Session::start_next_line() {
+  if (closed() || refused_ || !room_for_line()) return false;
+  const Framing::Result next = framing_.next(input(), ended_);
+  switch (next.found) {
+    case Framing::Found::line: start_line(next.line); break;
+    case Framing::Found::nothing: all_started_ = ended_; break;
+    case Framing::Found::too_long:
+      refuse(Code::invalid_request, fmt::format("A line has at most {} bytes.", limits::kRequestBytesMax));
+      return false;
+    case Framing::Found::too_deep:
+      refuse(Code::invalid_request, fmt::format("A line is at most {} brackets deep.", limits::kRequestDepthMax));
+      return false;
+  }
+  if (closed()) return false;
+  consume(next.consumed);
+  return next.found == Framing::Found::line;
+}
+
+void Session::start_line(std::string_view line) {
+  auto document = json::parse(line);
+  if (!document.ok()) {
+    part_.dispatcher.refuse(document.error().code, document.error().message, line_out());
+    line_out() += '\n';
+    return;
+  }
+  if (document->is(json::Kind::array)) return start_batch(std::move(*document), line);
+  std::string& target = line_out();
+  const size_t mark = target.size();
+  if (part_.dispatcher.start(*document, line, caller(), 0, target) == Dispatcher::Outcome::later) {
+    ++in_flight_;
+  } else if (target.size() > mark) {
+    target += '\n';
+  }
+}
+
+void Session::start_batch(json::Value document, std::string_view line) {
+  const size_t size = document.items.size();
+  if (size == 0 || size > limits::kBatchRequestsMax) {
+    part_.dispatcher.refuse(Code::invalid_request,
+                            fmt::format("A batch holds 1 to {} requests.", limits::kBatchRequestsMax), line_out());
+    line_out() += '\n';
+    return;
+  }
+  ++part_.stats.batches;
+  Batch& batch = batches_[++last_batch_];
+  batch.document = std::move(document);
+  if (line.find('\\') != std::string_view::npos)
+    for (const std::string_view text : element_texts(line)) batch.sources.emplace_back(text);
+}
+
+bool Session::start_next_of_batch() {
+  const auto at = std::prev(batches_.end());
+  Batch& batch = at->second;
+  if (closed() || !room_for(batch)) return false;
+  const size_t index = batch.next++;
+  const std::string_view source = batch.sources.empty() ? std::string_view() : batch.sources[index];
+  std::string answer;
+  if (part_.dispatcher.start(batch.document.items[index], source, caller(), at->first, answer) ==
+      Dispatcher::Outcome::later) {
+    ++in_flight_;
+    ++batch.waiting;
+  } else {
+    add_to_batch(at, answer);
+    end_batch_if_done(at);
+  }
+  return true;
+}
+
+/// Where a line of its own goes: not into the middle of a batch's.
+std::string& Session::line_out() { return streaming_ != 0 ? held_ : out(); }
+
+void Session::add_to_batch(Batches::iterator at, std::string_view answer) {
+  Batch& batch = at->second;
+  if (answer.empty()) return;
+  if (!batch.streaming && batch.answers.empty()) batch.answers += '[';
+  else batch.answers += ',';
+  batch.answers += answer;
+  if (!batch.streaming && streaming_ == 0 && batch.answers.size() >= kStreamBytes) {
+    batch.streaming = true;
+    streaming_ = at->first;
+  }
+  if (batch.streaming) out() += std::exchange(batch.answers, {});
+}
+
+void Session::end_batch_if_done(Batches::iterator at) {
+  Batch& batch = at->second;
+  if (!batch.exhausted() || batch.waiting > 0) return;
+  if (batch.streaming) {
+    out() += "]\n";
+    streaming_ = 0;
+    out() += std::exchange(held_, {});
+  } else if (!batch.answers.empty()) {
+    std::string& target = line_out();
+    target += batch.answers;
+    target += "]\n";
+  }
+  batches_.erase(at);
+}
+
+void Session::on_answer(uint64_t tag, std::string text) {
+  --in_flight_;
+  if (closed() || refused_) return;
+  if (tag == 0) {
+    if (text.empty()) return;
+    std::string& target = line_out();
+    target += text;
+    target += '\n';
+    return;
+  }
+  const auto at = batches_.find(tag);
+  --at->second.waiting;
+  add_to_batch(at, text);
+  end_batch_if_done(at);
+}
+
+void Session::on_answers_end() {
+  if (closed() || refused_) return;
+  pump();
+  flush();
+}
+
+}  // namespace ptwop::rpc
