@@ -6,6 +6,8 @@
 
 #include <cerrno>
 #include <deque>
+#include <optional>
+#include <utility>
 
 #include "base/limits.h"
 #include "ctl/values.h"
@@ -18,6 +20,11 @@ constexpr size_t kReadBytes = 64 << 10;
 constexpr uint64_t kGraceMs = 5'000;
 
 Error wrong(std::string message) { return fail(Code::invalid_params, std::move(message)); }
+
+Error too_long() {
+  return fail(Code::too_large,
+              fmt::format("The request is longer than {} MiB: it was not sent.", limits::kRequestBytesMax >> 20));
+}
 
 std::string answer_line(std::string_view id, std::string_view name, std::string_view body) {
   std::string out;
@@ -73,7 +80,7 @@ class Batch {
       print();
       if (end_of_input_ && lines_.empty() && slots_.empty()) return failed_ ? kFailed : kDone;
       if (!out_.flush()) return kFailed;
-      if (auto error = turn(); !error) return give_up(error.error());
+      if (auto done = turn(); !done) return give_up(done.error());
     }
   }
 
@@ -93,6 +100,7 @@ class Batch {
       at = std::min(end + 1, lines_.size());
     }
     lines_.erase(0, at);
+    if (end_of_input_ && skipping_ && lines_.empty()) start("");
     has_line_ = lines_.find('\n') != std::string::npos;
     if (has_line_ || lines_.size() <= limits::kRequestBytesMax) return;
     lines_.clear();
@@ -101,12 +109,15 @@ class Batch {
 
   void start(std::string_view line) {
     const uint64_t number = ++number_;
-    if (std::exchange(skipping_, false))
-      return refuse(std::to_string(number), fail(Code::too_large, "The line is longer than the 4 MiB of a request: it was not sent."));
+    if (std::exchange(skipping_, false) || line.size() > limits::kRequestBytesMax)
+      return refuse(std::to_string(number), too_long());
     if (is_skipped(line)) return;
     BatchLine read = read_batch_line(line, number, input_);
     if (!read.call) return refuse(read.id, read.call.error());
-    session_.client().queue(request_line(static_cast<int64_t>(first_ + slots_.size()), read.call->method, to_json(read.call->params)));
+    const std::string request =
+        request_line(static_cast<int64_t>(first_ + slots_.size()), read.call->method, to_json(read.call->params));
+    if (request.size() > limits::kRequestBytesMax) return refuse(read.id, too_long());
+    session_.client().queue(request);
     const uint64_t limit_ms = std::max(session_.timeout_ms(), answer_ms(*read.call) + kGraceMs);
     slots_.push_back({read.id, in_ms(limit_ms)});
   }

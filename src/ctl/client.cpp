@@ -95,10 +95,8 @@ Client::~Client() {
 }
 
 void Client::queue(std::string_view line) {
-  if (sent_ == outgoing_.size()) {
-    outgoing_.clear();
-    sent_ = 0;
-  }
+  outgoing_.erase(0, sent_);
+  sent_ = 0;
   outgoing_ += line;
   outgoing_ += '\n';
 }

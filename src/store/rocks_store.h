@@ -9,8 +9,8 @@ namespace ptwop::store {
 
 struct StoreOptions {
   Bytes key;  ///< 32 bytes: load_store_key.
-  uint64_t free_bytes_min =
-      16 << 20;  ///< Commits are refused before the disk has less than this left.
+  /// Commits are refused before the disk has less than this left.
+  uint64_t free_bytes_min = 16 << 20;
 };
 
 struct StoreStats {

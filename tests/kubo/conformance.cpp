@@ -12,6 +12,7 @@
 #include "net/http_client.h"
 #include "support/fake_kubo.h"
 #include "support/kubo_replica.h"
+#include "support/temp_folder.h"
 
 using namespace ptwop;
 using namespace ptwop::test;
@@ -25,18 +26,25 @@ struct World {
     if (a && b) {
       api_a = a;
       api_b = b;
+      api_closed = std::getenv("PTWOP_TEST_KUBO_CLOSED");
     } else {
       net.emplace(loop, 1);
       fake_a.emplace(*net);
       fake_b.emplace(*net);
+      fake_closed.emplace(*net, folder.path + "/api.sock");
+      fake_closed->faults().pubsub_off = true;
+      fake_closed->faults().authorization = "Bearer open sesame";
+      api_closed = fake_closed->api();
       api_a = fake_a->api();
       api_b = fake_b->api();
     }
   }
   boost::asio::io_context loop;
   std::optional<FakeNet> net;
-  std::optional<FakeKubo> fake_a, fake_b;
+  TempFolder folder;
+  std::optional<FakeKubo> fake_a, fake_b, fake_closed;
   std::string api_a, api_b;
+  std::string api_closed;  ///< On a unix socket, with pubsub off, asking for `bearer:open sesame`.
 };
 
 struct Pair : World {
@@ -274,4 +282,18 @@ TEST_CASE_FIXTURE(Raw, "a message of 1 MiB is dropped, and its publisher is told
   CHECK(run_until(loop, [&] { return b.count(channel, "after it") == 1; }));
   for (const auto& message : b.messages) CHECK(message.data.size() < 1000);
   CHECK(b.client.snapshot().bad_answers == 0);
+}
+
+TEST_CASE_FIXTURE(World, "a Kubo that asks for a secret, and has pubsub off") {
+  KuboReplica stranger(loop, {.address = api_closed});
+  REQUIRE(run_until(loop, [&] { return !stranger.client.snapshot().last_error.empty(); }));
+  CHECK(stranger.client.snapshot().last_error.find("--kubo-auth-file") != std::string::npos);
+  CHECK_FALSE(stranger.client.snapshot().connected);
+
+  KuboReplica friendly(loop, {.address = api_closed, .auth_file = folder.file("secret", "bearer:open sesame")});
+  REQUIRE(friendly.connect());
+  CHECK(friendly.states == std::vector{std::pair(true, false)});
+  CHECK(friendly.client.snapshot().pubsub == kubo::Pubsub::off);
+  CHECK(friendly.client.snapshot().last_error.find("ipfs config --json Pubsub.Enabled true") != std::string::npos);
+  CHECK(friendly.put({block_of(numbered_block(fresh()))}));
 }

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""with_kubo.py COMMAND…: runs a command with PTWOP_TEST_KUBO_A and _B naming two connected real Kubo nodes.
+"""with_kubo.py COMMAND…: runs a command with PTWOP_TEST_KUBO_A and _B naming two connected real Kubo nodes, and
+PTWOP_TEST_KUBO_CLOSED a third one on a unix socket, with pubsub off, that asks for the secret `bearer:open sesame`.
 
 Exits as the command does; 77 (skipped) where there is no ipfs, 1 in that case under CI.
 """
@@ -28,11 +29,15 @@ def main():
     folder = Path(tempfile.mkdtemp(prefix="ptwop-kubo-"))
     nodes = []
     try:
-        for name in ("a", "b"):
-            nodes.append(kubo_nodes.KuboNode(binary, folder / name))
-            nodes[-1].start()
-        kubo_nodes.connect(*nodes)
-        env = {**os.environ, "PTWOP_TEST_KUBO_A": nodes[0].api, "PTWOP_TEST_KUBO_B": nodes[1].api}
+        for name in ("a", "b", "closed"):
+            nodes.append(kubo_nodes.KuboNode(binary, folder / name, pubsub=name != "closed"))
+        nodes[2].config("Addresses.API", f"/unix{folder}/closed/api.sock")
+        nodes[2].config("API.Authorizations", {"test": {"AuthSecret": "bearer:open sesame", "AllowedPaths": ["/api/v0"]}})
+        for node in nodes:
+            node.start()
+        kubo_nodes.connect(nodes[0], nodes[1])
+        names = ("PTWOP_TEST_KUBO_A", "PTWOP_TEST_KUBO_B", "PTWOP_TEST_KUBO_CLOSED")
+        env = {**os.environ, **dict(zip(names, (node.api for node in nodes)))}
         return subprocess.run(sys.argv[1:], env=env).returncode
     finally:
         for node in nodes:

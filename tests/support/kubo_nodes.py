@@ -2,6 +2,7 @@
 
 No traffic leaves the machine: no bootstrap peers, no routing, no mDNS, no AutoConf.
 """
+import http.client
 import json
 import os
 import shutil
@@ -9,12 +10,27 @@ import signal
 import socket
 import subprocess
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
 from pathlib import Path
 
-_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # whatever the environment's proxy
+
+class Refused(RuntimeError):
+    """Kubo answered with an error."""
+
+    def __init__(self, status, text):
+        super().__init__(f"HTTP {status}: {text}")
+        self.status = status
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path, timeout):
+        super().__init__("localhost", timeout=timeout)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
 
 
 def find_ipfs():
@@ -89,34 +105,40 @@ class KuboNode:
         _, _, host, _, port = self.api.split("/")[:5]
         return f"http://{host}:{port}"
 
-    def rpc(self, path, data=None, timeout=10, **arguments):
-        """POSTs to /api/v0/<path>; the answer's bytes."""
+    def rpc(self, path, timeout=10, authorization=None, **arguments):
+        """POSTs to /api/v0/<path>; the answer's bytes. Raises Refused, or OSError when nobody answers."""
+        if self.api.startswith("/unix/"):
+            connection = _UnixConnection(self.api[len("/unix"):], timeout)
+        else:
+            host, port = self.url[len("http://"):].split(":")
+            connection = http.client.HTTPConnection(host, int(port), timeout=timeout)
         query = urllib.parse.urlencode(arguments, doseq=True)
-        request = urllib.request.Request(f"{self.url}/api/v0/{path}?{query}", data=data or b"", method="POST")
-        with _direct.open(request, timeout=timeout) as answer:
-            return answer.read()
+        headers = {"Authorization": authorization} if authorization else {}
+        try:
+            connection.request("POST", f"/api/v0/{path}?{query}", headers=headers)
+            answer = connection.getresponse()
+            body = answer.read()
+        except http.client.HTTPException as error:
+            raise OSError(str(error)) from error
+        finally:
+            connection.close()
+        if answer.status != 200:
+            raise Refused(answer.status, body.decode(errors="replace"))
+        return body
 
     def start(self, wait_s=30):
         self.log = open(self.folder / "log", "ab")
         self.process = subprocess.Popen([self.binary, "daemon"], env=self.env, stdin=subprocess.DEVNULL,
                                         stdout=self.log, stderr=self.log)
         give_up = time.monotonic() + wait_s
-        # `/unix/…` addresses are asked through the command line, which reads the same api file.
-        while time.monotonic() < give_up:
-            if self.process.poll() is not None:
-                break
+        while time.monotonic() < give_up and self.process.poll() is None:
             try:
-                if self.api.startswith("/unix/"):
-                    if (self.folder / "api").exists() and self.ipfs("id", check=False):
-                        return self
-                else:
-                    self.rpc("id", timeout=2)
-                    return self
-            except urllib.error.HTTPError:
-                return self  # it answers, if only to refuse us
+                self.rpc("id", timeout=2)
+                return self
+            except Refused:
+                return self  # it answers, if only to ask for a secret
             except OSError:
-                pass
-            time.sleep(0.05)
+                time.sleep(0.05)
         tail = (self.folder / "log").read_text(errors="replace")[-2000:]
         self.stop()
         raise RuntimeError(f"ipfs daemon did not start: {tail}")

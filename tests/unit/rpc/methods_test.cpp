@@ -58,7 +58,7 @@ TEST_CASE_FIXTURE(Fixture, "errors come in the contract's order") {
   CHECK(client.call("kv.put", "[\"nowhere\",\"" + long_key + "\",1]") == "error 101");
   CHECK(client.call("kv.get", "[\"nowhere\",\"" + long_key + "\"]") == "error 101");
   CHECK(client.call("kv.get", "[\"" + kStranger + "x\",\"k\"]") == "error -32602");
-  for (const std::string far : {std::string("far"), kStranger}) {
+  for (const std::string& far : {std::string("far"), kStranger}) {
     CHECK(client.call("kv.put", "[\"" + far + "\",\"" + long_key + "\",1]") == "error 301");
     CHECK(client.call("kv.get", "[\"" + far + "\",\"" + long_key + "\"]") == "error 301");
   }
@@ -206,7 +206,7 @@ TEST_CASE_FIXTURE(Fixture, "lists page in both directions, and a place belongs t
   CHECK(after("kv.list", R"("channel":"kv","prefix":"b")", next) == "error -32602");
   CHECK(after("count.list", R"("channel":"count")", next) == "error -32602");
   CHECK(after("log.list", R"("channel":"log")", next) == "error -32602");
-  for (const std::string wrong : {std::string(""), std::string("x"), std::string("####"), next + "=", std::string(200, 'A')})
+  for (const std::string& wrong : {std::string(""), std::string("x"), std::string("####"), next + "=", std::string(200, 'A')})
     CHECK(after("kv.list", R"("channel":"kv")", wrong) == "error -32602");
   const std::string address = member(client.call("channel.info", R"(["kv"])"), "address");
   CHECK(entries_of(after("kv.list", "\"channel\":\"" + address + "\"", next)) == 3);

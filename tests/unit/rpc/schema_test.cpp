@@ -1,4 +1,5 @@
 // The OpenRPC document against the method table, the error table, and the daemon itself.
+#include <algorithm>
 #include <set>
 
 #include "daemon.h"
@@ -123,7 +124,7 @@ TEST_CASE("the document has the table's methods, and the table the document's") 
     CHECK(!need(schema, "examples").items.empty());
     CHECK(resolved(need(need(schema, "result"), "schema")).find("type")->text == "object");
     check_params(*method, need(schema, "params"));
-    CHECK(rpc::handler_of(*method).run != nullptr);
+    CHECK(bool(rpc::handler_of(*method).run));
   }
   for (const rpc::Method& method : rpc::methods()) CHECK_MESSAGE(described.contains(method.name), method.name);
   CHECK(rpc::find_method("") == nullptr);
