@@ -1,6 +1,5 @@
 #include "app/daemon.h"
 
-#include <curl/curl.h>
 #include <malloc.h>
 #include <sodium.h>
 #include <sys/stat.h>
@@ -269,8 +268,8 @@ int serve(const Config& config) {
   mallopt(M_ARENA_MAX, 2);  // a handful of threads needs no more, and each costs memory
   ::umask(0077);
   log::set_level(config.log_level);
-  if (sodium_init() < 0 || curl_global_init(CURL_GLOBAL_DEFAULT) != 0) {
-    log::error("app", "libsodium or libcurl cannot start");
+  if (sodium_init() < 0) {
+    log::error("app", "libsodium cannot start");
     return kExitOther;
   }
   auto folder = store::DataFolder::open(config.data);

@@ -17,6 +17,8 @@ constexpr std::string_view kAddressPrefix = "/ptwop/";
 constexpr uint64_t kManifestRetryMs = 10'000;
 constexpr uint64_t kRequestSweepMs = 60'000;
 constexpr size_t kRequestSweepMax = 10'000;
+constexpr uint64_t kRefusalsLogMs = 60'000;
+constexpr uint64_t kAskMs = 500;
 constexpr uint64_t kIdleTickMs = 1'000;
 constexpr uint64_t kWaitingTickMs = 250;
 
@@ -41,6 +43,7 @@ struct Engine::Impl {
     std::vector<list::At> tokens;
     std::string peer;
     uint64_t deadline_ms = 0;
+    uint64_t ask_at_ms = 0;  ///< When peers are asked (again) for their clocks.
     Done<bool> done;
   };
   World world;
@@ -56,6 +59,8 @@ struct Engine::Impl {
   Pins pins;
   uint64_t manifest_at_ms = 0;
   uint64_t sweep_at_ms = 0;
+  uint64_t refusals_at_ms = 0;
+  std::map<std::string, uint64_t> refused_logged;
   Bytes sweep_from;
   bool channels_changed = false;
   bool unsynced = false;
@@ -82,12 +87,13 @@ struct Engine::Impl {
 
   Result<void> load();
   void index(Channel& channel);
-  /// 101, 301, 103, 401, 402
+  /// 101, 301, 103, 402, 401
   Result<Channel*> writable(const std::string& name, const types::Type& type);
   Channel& add_channel(ChannelRecord record);
   void show_channels();
   void check_waiters();
   void sweep_requests();
+  void log_refusals();
   void fetch_manifests();
   Result<void> commit();
   void discard(const Error& error);
@@ -311,9 +317,9 @@ Result<Channel*> Engine::Impl::writable(const std::string& name, const types::Ty
   if (!membership) return no_manifest();
   if (membership->manifest().type != type.name())
     return fail(Code::wrong_type, fmt::format("the channel is of type {}, not {}", membership->manifest().type, type.name()));
-  if (!membership->readable()) return fail(Code::no_read_key, "this replica has no key of the channel: its creator must grant it a role");
   if (!membership->is_admin(world.me.key()) && !membership->write_grant(world.me.key()))
     return fail(Code::no_write_role, "this replica may not write here: the creator must grant it the role write");
+  if (!membership->readable()) return fail(Code::no_read_key, "the channel's key is not here yet: it comes with the grant");
   return channel;
 }
 
@@ -338,7 +344,7 @@ void Engine::wait(const std::string& name, std::vector<std::string> tokens, uint
   }
   Channel* channel = e.find(name);
   if (!channel) return e.refuse(done, no_channel(name));
-  e.waiters.push_back({channel->view()->number, std::move(ats), std::move(peer), e.world.now_ms() + timeout_ms, std::move(done)});
+  e.waiters.push_back({channel->view()->number, std::move(ats), std::move(peer), e.world.now_ms() + timeout_ms, 0, std::move(done)});
 }
 
 void Engine::clock(const std::string& name, Done<std::vector<std::string>> done) {
@@ -416,6 +422,7 @@ void Engine::tick() {
   }
   impl_->fetch_manifests();
   impl_->sweep_requests();
+  impl_->log_refusals();
 }
 
 void Engine::Impl::fetch_manifests() {
@@ -442,6 +449,18 @@ void Engine::Impl::sweep_requests() {
   sweep_from = ok && seen == kRequestSweepMax ? last : Bytes{};
 }
 
+// One line a minute at most, whatever comes in.
+void Engine::Impl::log_refusals() {
+  const uint64_t now = world.now_ms();
+  if (now < refusals_at_ms || world.stats.refused == refused_logged) return;
+  refusals_at_ms = now + kRefusalsLogMs;
+  std::string kinds;
+  for (const auto& [kind, count] : world.stats.refused)
+    if (const uint64_t fresh = count - refused_logged[kind]; fresh > 0) kinds += fmt::format("{}{}={}", kinds.empty() ? "" : " ", kind, fresh);
+  refused_logged = world.stats.refused;
+  log::warn("engine", "refused what others sent", {{"kinds", kinds}});
+}
+
 // --- the turn --------------------------------------------------------------------------------------------------------
 
 void Engine::Impl::check_waiters() {
@@ -454,7 +473,13 @@ void Engine::Impl::check_waiters() {
       all = it->second->reached(at);
       if (all && *all && !waiter.peer.empty()) all = it->second->peer_has(waiter.peer, at);
     }
-    if (all && !*all && now < waiter.deadline_ms) continue;
+    if (all && !*all && now < waiter.deadline_ms) {
+      if (!waiter.peer.empty() && now >= waiter.ask_at_ms) {
+        waiter.ask_at_ms = now + kAskMs;
+        it->second->talk().replicator().ask(now);
+      }
+      continue;
+    }
     if (all && !*all) all = fail(Code::not_reached, "not reached in time: it may still come; see channel.info (missing, peers)");
     std::exchange(waiter.done, nullptr)(std::move(all));
   }
@@ -530,7 +555,7 @@ uint64_t Engine::turn() {
     if (world.kubo.connected && world.kubo.pubsub) next = std::min(next, channel->talk().replicator().next_tick_ms());
     if (!channel->lists().unapplied().empty() || channel->lists().waiting() > 0) next = std::min(next, world.now_ms() + kWaitingTickMs);
   }
-  for (const auto& waiter : e.waiters) next = std::min(next, waiter.deadline_ms);
+  for (const auto& waiter : e.waiters) next = std::min(next, waiter.peer.empty() ? waiter.deadline_ms : std::min(waiter.deadline_ms, waiter.ask_at_ms));
   return next;
 }
 

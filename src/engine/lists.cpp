@@ -59,7 +59,7 @@ void Lists::hold(ListState& state, Arrived arrived) {
   state.record.held = node.position();
   state.record.head = node.cid;
   state.record.time = node.time;
-  state.dirty = true;
+  dirty_.insert(node.id);
   holdings_[node.id] = {state.record.held, state.record.cut};
   unapplied_.insert(node.id);
   events_.grown.insert(node.id);
@@ -219,7 +219,7 @@ void Lists::fork(ListState& state, const Arrived& other) {
   ListRecord& record = state.record;
   if (record.cut && record.cut <= node.number) return;
   record.cut = node.number;
-  state.dirty = true;
+  dirty_.insert(node.id);
   holdings_[node.id].cut = record.cut;
   world_.txn.put(Table::meta, meta_key('f', channel_, node.id.view()), other.block);
   events_.cut.insert(node.id);
@@ -257,16 +257,14 @@ Result<std::vector<Bytes>> Lists::range(const sync::Range& range, size_t bytes_m
 void Lists::set_applied(ListState& state, const list::ListId& id, list::Position position) {
   state.record.applied = position;
   state.blocked_since_ms = 0;
-  state.dirty = true;
+  dirty_.insert(id);
   if (position.number >= state.applicable()) unapplied_.erase(id);
 }
 
 void Lists::save() {
-  for (auto& [id, state] : lists_) {
-    if (!state.dirty) continue;
-    world_.txn.put(Table::meta, meta_key('l', channel_, id.view()), encode(state.record));
-    state.dirty = false;
-  }
+  for (const list::ListId& id : dirty_)
+    world_.txn.put(Table::meta, meta_key('l', channel_, id.view()), encode(lists_.at(id).record));
+  dirty_.clear();
 }
 
 }  // namespace ptwop::engine

@@ -15,7 +15,6 @@ namespace ptwop::engine {
 struct ListState {
   ListRecord record;
   uint64_t blocked_since_ms = 0;  ///< mono; when the next node began to wait for what it had seen. 0: it does not.
-  bool dirty = false;
 
   /// The number up to which nodes may be applied: beyond it there is nothing, or a fork.
   uint64_t applicable() const {
@@ -91,6 +90,7 @@ class Lists {
   size_t waiting_count_ = 0;
   std::set<list::ListId> unapplied_;
   std::map<std::pair<list::ListId, uint64_t>, list::Node> fresh_;  ///< Held in this turn, decoded already.
+  std::set<list::ListId> dirty_;  ///< Records that changed in this turn.
   Events events_;
 };
 

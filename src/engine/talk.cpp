@@ -104,10 +104,11 @@ sync::Nodes Talk::take_fresh() {
   return nodes;
 }
 
-sync::ClockMessage Talk::clock(bool has_manifest) const {
+sync::ClockMessage Talk::clock(bool has_manifest) {
   sync::ClockMessage clock;
   clock.wall_ms = world_.wall_ms();
   clock.has_manifest = has_manifest;
+  clock.ask = std::exchange(ask_due_, false);
   for (const auto& [list, held] : holdings_) {
     if (clock.entries.size() >= sync::kClockEntriesMax) break;
     clock.entries.push_back({{list, held.position}, held.cut});
@@ -162,6 +163,7 @@ void Talk::tick(bool has_manifest) {
   if (!world_.kubo.connected || !world_.kubo.pubsub) return;
   auto out = replicator_.tick(world_.now_ms(), !has_manifest);
   clock_due_ |= out.send_clock;
+  ask_due_ |= out.ask;
   for (sync::Want& want : out.wants)
     if (wants_.size() < kWantsMax) wants_.push_back(std::move(want));
 }

@@ -51,7 +51,7 @@ class Talk {
   bool within_budget(std::string_view from, size_t bytes);
   void send(std::variant<sync::Nodes, sync::ClockMessage, sync::Want> body);
   sync::Nodes take_fresh();
-  sync::ClockMessage clock(bool has_manifest) const;
+  sync::ClockMessage clock(bool has_manifest);
 
   World& world_;
   ipld::Cid channel_;
@@ -62,7 +62,7 @@ class Talk {
   std::deque<sync::Nodes> answers_;
   size_t answer_bytes_ = 0;
   std::deque<sync::Want> wants_;
-  bool clock_due_ = false;
+  bool clock_due_ = false, ask_due_ = false;
   unsigned in_flight_ = 0;
   std::unordered_set<ipld::Cid> fetching_;
   std::map<std::string, Budget, std::less<>> budgets_;

@@ -15,7 +15,8 @@ struct Adapter::Queue {
   std::vector<Call> calls;
 };
 
-Adapter::Adapter(boost::asio::io_context& loop, Client& client) : queue_(std::make_shared<Queue>(loop, client)) {}
+Adapter::Adapter(boost::asio::io_context& loop, Client& client)
+    : queue_(std::make_shared<Queue>(loop, client)) {}
 Adapter::~Adapter() { queue_->client = nullptr; }
 
 void Adapter::enqueue(Call call) {
@@ -48,7 +49,9 @@ void Adapter::publish(const ipld::Cid& channel, Bytes message) {
   });
 }
 void Adapter::put(uint64_t ticket, std::vector<engine::Block> blocks) {
-  enqueue([ticket, blocks = std::move(blocks)](Client& client) mutable { client.put(ticket, std::move(blocks)); });
+  enqueue([ticket, blocks = std::move(blocks)](Client& client) mutable {
+    client.put(ticket, std::move(blocks));
+  });
 }
 void Adapter::get(const ipld::Cid& cid) {
   enqueue([cid](Client& client) { client.get(cid); });

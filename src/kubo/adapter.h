@@ -1,4 +1,5 @@
-// The engine's ports on top of kubo::Client: takes calls on the engine's thread, makes them on the loop's.
+// The engine's ports on top of kubo::Client: takes calls on the engine's thread, makes them on the
+// loop's.
 #pragma once
 #include <functional>
 #include <memory>
@@ -9,7 +10,8 @@
 namespace ptwop::kubo {
 
 /// Calls keep their order; a burst of them costs one post. Outcomes are the client's Events.
-/// Destroy it where the loop no longer runs, or on its thread; calls that are still waiting are dropped.
+/// Destroy it where the loop no longer runs, or on its thread; calls that are still waiting are
+/// dropped.
 class Adapter final : public engine::Gossip, public engine::BlockStore {
  public:
   Adapter(boost::asio::io_context& loop, Client& client);

@@ -27,11 +27,13 @@ bool valid_port(std::string_view text) {
   return error == std::errc() && end == text.data() + text.size() && port > 0 && port < 65536;
 }
 
-// Letters, digits, dots, dashes (and colons inside brackets): nothing that could end the host part of a URL.
+// Letters, digits, dots, dashes (and colons inside brackets): nothing that could end the host part
+// of a URL.
 bool valid_host(std::string_view host, bool ip6) {
   if (host.empty() || host.size() > 253) return false;
   for (const char c : host) {
-    const bool word = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '.';
+    const bool word =
+        (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '.';
     if (!word && !(ip6 ? c == ':' : c == '-' || c == '_')) return false;
   }
   return true;
@@ -52,13 +54,15 @@ Result<ApiAddress> parse_url(std::string_view text) {
   if (rest.ends_with('/')) rest.remove_suffix(1);
   const bool ip6 = rest.starts_with('[');
   const size_t host_end = ip6 ? rest.find(']') : rest.find(':');
-  std::string_view host = rest.substr(ip6 ? 1 : 0, host_end == std::string_view::npos ? host_end : host_end - ip6);
+  std::string_view host =
+      rest.substr(ip6 ? 1 : 0, host_end == std::string_view::npos ? host_end : host_end - ip6);
   std::string_view port = host_end == std::string_view::npos ? "" : rest.substr(host_end + ip6);
   if (ip6 && host_end == std::string_view::npos) return unreadable_address(text);
   if (port.empty()) {
     port = ":80";
   }
-  if (port.front() != ':' || !valid_port(port.substr(1)) || !valid_host(host, ip6)) return unreadable_address(text);
+  if (port.front() != ':' || !valid_port(port.substr(1)) || !valid_host(host, ip6))
+    return unreadable_address(text);
   const std::string name = ip6 ? "[" + std::string(host) + "]" : std::string(host);
   return ApiAddress{"http://" + name + std::string(port), "", std::string(text)};
 }
@@ -75,9 +79,11 @@ Result<ApiAddress> parse_multiaddr(std::string_view text) {
     return ApiAddress{"http://localhost", std::move(path), std::string(text)};
   }
   const auto words = split(rest);
-  if (words.size() != 5 || words[3] != "tcp" || !valid_port(words[4])) return unreadable_address(text);
+  if (words.size() != 5 || words[3] != "tcp" || !valid_port(words[4]))
+    return unreadable_address(text);
   const bool ip6 = words[1] == "ip6";
-  const bool known = ip6 || words[1] == "ip4" || words[1] == "dns" || words[1] == "dns4" || words[1] == "dns6";
+  const bool known =
+      ip6 || words[1] == "ip4" || words[1] == "dns" || words[1] == "dns4" || words[1] == "dns6";
   if (!known || !valid_host(words[2], ip6)) return unreadable_address(text);
   std::string host(words[2]);
   // What a Kubo that listens everywhere writes down; one connects to the machine itself.
@@ -101,9 +107,11 @@ Result<File> read_small_file(const std::string& path) {
   const ssize_t size = regular ? ::read(fd, file.text.data(), file.text.size()) : -1;
   ::close(fd);
   if (size < 0) return fail(Code::not_found, "cannot read " + path);
-  if (size == static_cast<ssize_t>(kFileBytesMax)) return fail(Code::invalid_params, path + " is too large");
+  if (size == static_cast<ssize_t>(kFileBytesMax))
+    return fail(Code::invalid_params, path + " is too large");
   file.text.resize(static_cast<size_t>(size));
-  while (!file.text.empty() && std::string_view(" \t\r\n").find(file.text.back()) != std::string_view::npos) {
+  while (!file.text.empty() &&
+         std::string_view(" \t\r\n").find(file.text.back()) != std::string_view::npos) {
     file.text.pop_back();
   }
   return file;
@@ -119,7 +127,8 @@ std::string base64_padded(std::string_view text) {
 
 Result<ApiAddress> parse_api_address(std::string_view text) {
   for (const char c : text) {
-    if (c <= ' ' || c == 0x7f) return unreadable_address("(it holds white space or control characters)");
+    if (c <= ' ' || c == 0x7f)
+      return unreadable_address("(it holds white space or control characters)");
   }
   if (text.starts_with("http://")) return parse_url(text);
   if (text.starts_with('/')) return parse_multiaddr(text);
@@ -138,7 +147,9 @@ Result<ApiAddress> discover_api_address() {
     return fail(Code::kubo_offline, "no Kubo found: neither IPFS_PATH nor HOME is set");
   }
   auto file = read_small_file(path);
-  if (!file) return fail(Code::kubo_offline, "no running Kubo found: there is no " + path + " (start `ipfs daemon`)");
+  if (!file)
+    return fail(Code::kubo_offline,
+                "no running Kubo found: there is no " + path + " (start `ipfs daemon`)");
   return parse_api_address(file->text);
 }
 
@@ -151,7 +162,8 @@ Result<std::string> read_authorization(const std::string& path) {
     return fail(Code::not_permitted, path + " belongs to somebody else");
   }
   for (const char c : file.text) {
-    if (c < ' ' || c == 0x7f) return fail(Code::invalid_params, path + " must hold one line of plain characters");
+    if (c < ' ' || c == 0x7f)
+      return fail(Code::invalid_params, path + " must hold one line of plain characters");
   }
   constexpr std::string_view kBearer = "bearer:";
   constexpr std::string_view kBasic = "basic:";

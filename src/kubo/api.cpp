@@ -10,8 +10,9 @@ bool is_refusal(int status) { return status == 401 || status == 403; }
 Result<Bytes> meaning_of(Result<net::HttpResponse> response) {
   if (!response) return response.error();
   if (is_refusal(response->status)) {
-    return fail(Code::not_permitted, "Kubo refuses this daemon (HTTP " + std::to_string(response->status) +
-                                         "): give it a secret of Kubo's API.Authorizations with --kubo-auth-file");
+    return fail(Code::not_permitted,
+                "Kubo refuses this daemon (HTTP " + std::to_string(response->status) +
+                    "): give it a secret of Kubo's API.Authorizations with --kubo-auth-file");
   }
   if (response->status == 200 && response->stream_error.empty()) return std::move(response->body);
   std::string text = response->status == 200 ? printable(response->stream_error)

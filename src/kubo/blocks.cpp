@@ -12,7 +12,8 @@ constexpr size_t kWaitingBytesMax = 64 << 20;
 constexpr size_t kGetsInFlightMax = 32;
 constexpr size_t kGetsWaitingMax = 100'000;
 constexpr uint64_t kPutTimeoutMs = 30'000;
-constexpr uint64_t kAnswerMarginMs = 5'000;  ///< What Kubo's own time-out is given on top before we give up on it.
+constexpr uint64_t kAnswerMarginMs =
+    5'000;  ///< What Kubo's own time-out is given on top before we give up on it.
 }  // namespace
 
 bool BlockPuts::add(uint64_t ticket, std::vector<engine::Block> blocks) {

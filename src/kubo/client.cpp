@@ -22,7 +22,8 @@ namespace {
 constexpr unsigned kOldestMajor = 0, kOldestMinor = 13;
 
 constexpr const char* kPubsubRemedy =
-    "Kubo's pubsub is off: run `ipfs config --json Pubsub.Enabled true` and restart Kubo. Blocks are still shared, but "
+    "Kubo's pubsub is off: run `ipfs config --json Pubsub.Enabled true` and restart Kubo. Blocks "
+    "are still shared, but "
     "other replicas hear of changes late or not at all";
 
 std::string pubsub_remedy(const Error& error) {
@@ -51,7 +52,8 @@ struct Client::Impl : std::enable_shared_from_this<Client::Impl> {
     api.set_on_trouble([this] { suspect(); });
   }
 
-  // --- the state: a probe asks what Kubo is there; its outcome is one of came_up and went_down -----------------------
+  // --- the state: a probe asks what Kubo is there; its outcome is one of came_up and went_down
+  // -----------------------
 
   void probe() {
     probing = true;
@@ -62,7 +64,8 @@ struct Client::Impl : std::enable_shared_from_this<Client::Impl> {
       auto version = body ? parse_version(*body) : Result<std::string>(body.error());
       if (!version) return went_down(version.error());
       if (!version_at_least(*version, kOldestMajor, kOldestMinor)) {
-        return went_down(fail(Code::kubo_refused, "Kubo " + *version + " is too old: update it to 0.13 or newer"));
+        return went_down(fail(Code::kubo_refused,
+                              "Kubo " + *version + " is too old: update it to 0.13 or newer"));
       }
       found.version = *version;
       probe_identity();
@@ -80,7 +83,8 @@ struct Client::Impl : std::enable_shared_from_this<Client::Impl> {
 
   void probe_pubsub() {
     ask("pubsub/ls", [this](const Result<Bytes>& body) {
-      const bool gone = !body && (body.error().code == Code::kubo_offline || body.error().code == Code::timed_out);
+      const bool gone = !body && (body.error().code == Code::kubo_offline ||
+                                  body.error().code == Code::timed_out);
       if (gone) return went_down(body.error());
       // A long list of topics is not ours to bound: that it answers is enough.
       const bool ok = body || body.error().code == Code::too_large;
@@ -99,7 +103,8 @@ struct Client::Impl : std::enable_shared_from_this<Client::Impl> {
   // Address and secret, looked up anew: Kubo may be started later, or move.
   Result<void> prepare() {
     if (!options.auth_file.empty() && !has_secret) PTWOP_CHECK(read_secret());
-    auto address = options.address.empty() ? discover_api_address() : parse_api_address(options.address);
+    auto address =
+        options.address.empty() ? discover_api_address() : parse_api_address(options.address);
     status->change([&](Snapshot& shown) { shown.address = address ? address->text : ""; });
     if (!address) return address.error();
     api.set_address(std::move(*address));
@@ -167,10 +172,12 @@ struct Client::Impl : std::enable_shared_from_this<Client::Impl> {
 
   // Each trouble is told when it begins, not at every attempt.
   void tell_once(const std::string& trouble) {
-    if (std::exchange(told_trouble, trouble) != trouble && !trouble.empty()) log::warn("kubo", trouble);
+    if (std::exchange(told_trouble, trouble) != trouble && !trouble.empty())
+      log::warn("kubo", trouble);
   }
 
-  // --- outcomes ------------------------------------------------------------------------------------------------------
+  // --- outcomes
+  // ------------------------------------------------------------------------------------------------------
 
   void published(const ipld::Cid& channel, bool ok) {
     if (!ok) suspect();  // also when Kubo answered: pubsub may have been switched off
@@ -205,17 +212,23 @@ struct Client::Impl : std::enable_shared_from_this<Client::Impl> {
   bool told_connected = false, told_pubsub = false;
   bool has_secret = false;
   std::string told_trouble;
-  struct { std::string version, peer_id; } found;  ///< By the probe under way.
+  struct {
+    std::string version, peer_id;
+  } found;  ///< By the probe under way.
 
   Api api{loop};
   Retry retry{loop, options.retry_ms_min, options.retry_ms_max};
   Retry clock{loop, options.check_ms, options.check_ms};
   Publisher publisher{api, [this](const ipld::Cid& channel, bool ok) { published(channel, ok); }};
-  BlockPuts puts{api, [this](uint64_t ticket, bool ok) { stored(ticket, ok); }, [this] { refused(); }};
+  BlockPuts puts{api, [this](uint64_t ticket, bool ok) { stored(ticket, ok); },
+                 [this] { refused(); }};
   BlockGets gets{api, options.block_timeout_ms,
-                 [this](const ipld::Cid& cid, Result<Bytes> block) { got(cid, std::move(block)); }, [this] { refused(); }};
+                 [this](const ipld::Cid& cid, Result<Bytes> block) { got(cid, std::move(block)); },
+                 [this] { refused(); }};
   Pins pins{api};
-  Streams streams{loop, api, options.stream_retry_ms_max,
+  Streams streams{loop,
+                  api,
+                  options.stream_retry_ms_max,
                   {[this](const ipld::Cid& channel, std::string_view from, Bytes data) {
                      if (events.on_message) events.on_message(channel, from, std::move(data));
                    },
@@ -255,7 +268,8 @@ void Client::unsubscribe(const ipld::Cid& channel) {
 
 void Client::publish(const ipld::Cid& channel, Bytes message) {
   if (!impl_) return;
-  if (impl_->connected && impl_->pubsub && impl_->publisher.add(channel, std::move(message))) return;
+  if (impl_->connected && impl_->pubsub && impl_->publisher.add(channel, std::move(message)))
+    return;
   impl_->later([channel](Impl& impl) { impl.tell_published(channel, false); });
 }
 
@@ -271,8 +285,9 @@ void Client::get(const ipld::Cid& cid) {
   const bool connected = impl_->connected;
   if (connected && impl_->gets.add(cid)) return;
   impl_->later([cid, connected](Impl& impl) {
-    impl.got(cid, connected ? fail(Code::overloaded, "too many blocks are being fetched; ask again later")
-                            : fail(Code::kubo_offline, "Kubo is not there"));
+    impl.got(cid, connected
+                      ? fail(Code::overloaded, "too many blocks are being fetched; ask again later")
+                      : fail(Code::kubo_offline, "Kubo is not there"));
   });
 }
 

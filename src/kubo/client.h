@@ -1,5 +1,6 @@
-// Kubo as the daemon uses it: blocks, pins and pubsub over the RPC API, through all that happens to a Kubo (absent,
-// restarted, moved, refusing, with pubsub off). Whatever it answers is checked before it is passed on.
+// Kubo as the daemon uses it: blocks, pins and pubsub over the RPC API, through all that happens to
+// a Kubo (absent, restarted, moved, refusing, with pubsub off). Whatever it answers is checked
+// before it is passed on.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -19,14 +20,16 @@ class io_context;
 namespace ptwop::kubo {
 
 struct Options {
-  std::string address;    ///< As parse_api_address reads it. Empty: discovered, anew at every attempt.
-  std::string auth_file;  ///< See read_authorization. Empty: none.
+  std::string
+      address;  ///< As parse_api_address reads it. Empty: discovered, anew at every attempt.
+  std::string auth_file;               ///< See read_authorization. Empty: none.
   uint64_t block_timeout_ms = 10'000;  ///< How long Kubo may look for a block on the network.
   uint64_t probe_timeout_ms = 5'000;   ///< Silence for so long means that Kubo is not there.
   uint64_t check_ms = 10'000;          ///< The interval of the light check while connected.
-  uint64_t retry_ms_min = 100;         ///< Backoff of reconnecting, with jitter: doubles from here …
-  uint64_t retry_ms_max = 5'000;       ///< … up to here.
-  uint64_t stream_retry_ms_max = 30'000;  ///< The same for pubsub streams that break while Kubo is there.
+  uint64_t retry_ms_min = 100;    ///< Backoff of reconnecting, with jitter: doubles from here …
+  uint64_t retry_ms_max = 2'000;  ///< … up to here.
+  uint64_t stream_retry_ms_max =
+      30'000;  ///< The same for pubsub streams that break while Kubo is there.
 };
 
 enum class Pubsub : uint8_t { unknown, ok, off };
@@ -35,29 +38,32 @@ enum class Pubsub : uint8_t { unknown, ok, off };
 struct Snapshot {
   bool connected = false;
   Pubsub pubsub = Pubsub::unknown;
-  std::string version;     ///< Empty while offline.
-  std::string peer_id;     ///< Empty while offline.
-  std::string address;     ///< The one last tried; empty when none was found.
-  std::string last_error;  ///< What keeps Kubo or pubsub from working, and the remedy; empty when nothing does.
+  std::string version;       ///< Empty while offline.
+  std::string peer_id;       ///< Empty while offline.
+  std::string address;       ///< The one last tried; empty when none was found.
+  std::string last_error;    ///< What keeps Kubo or pubsub from working, and the remedy; empty when
+                             ///< nothing does.
   uint64_t bad_answers = 0;  ///< Answers and messages of Kubo that were refused since start.
 };
 
-/// What comes out; on the loop's thread, never from inside a call. The same outcomes as Engine's on_… functions.
-/// Unset ones are not called.
+/// What comes out; on the loop's thread, never from inside a call. The same outcomes as Engine's
+/// on_… functions. Unset ones are not called.
 struct Events {
-  std::function<void(bool connected, bool pubsub)> on_state;  ///< At every change; offline to begin with.
+  std::function<void(bool connected, bool pubsub)>
+      on_state;  ///< At every change; offline to begin with.
   std::function<void(const ipld::Cid& channel, std::string_view from, Bytes message)> on_message;
   std::function<void(const ipld::Cid& channel, bool ok)> on_published;
   std::function<void(uint64_t ticket, bool ok)> on_stored;
-  /// The bytes hash to the CID. Errors: kubo_offline, timed_out (nobody had it in time), kubo_refused, overloaded.
+  /// The bytes hash to the CID. Errors: kubo_offline, timed_out (nobody had it in time),
+  /// kubo_refused, overloaded.
   std::function<void(const ipld::Cid& cid, Result<Bytes> block)> on_block;
 };
 
 /// The pubsub topic of a channel: `ptwop/1/<manifest CID>`.
 std::string topic_of(const ipld::Cid& channel);
 
-/// All functions but snapshot() on the loop's thread. While offline (also before start) publish, put and get fail soon;
-/// subscriptions and pins are kept and take effect when Kubo is there.
+/// All functions but snapshot() on the loop's thread. While offline (also before start) publish,
+/// put and get fail soon; subscriptions and pins are kept and take effect when Kubo is there.
 class Client {
  public:
   Client(boost::asio::io_context& loop, Options options, Events events);

@@ -10,11 +10,14 @@ constexpr size_t kWaitingMax = 10'000;
 constexpr uint64_t kKuboTimeoutMs = 60'000;  ///< A recursive pin may have to fetch what it names.
 constexpr uint64_t kTimeoutMs = kKuboTimeoutMs + 5'000;
 
-std::string with_timeout(std::string path) { return path + "&timeout=" + std::to_string(kKuboTimeoutMs) + "ms"; }
+std::string with_timeout(std::string path) {
+  return path + "&timeout=" + std::to_string(kKuboTimeoutMs) + "ms";
+}
 }  // namespace
 
 void Pins::add(const ipld::Cid& last, const ipld::Cid& next) {
-  // a → b and then b → c, neither begun, is a → c: a long time without Kubo leaves one wish a channel.
+  // a → b and then b → c, neither begun, is a → c: a long time without Kubo leaves one wish a
+  // channel.
   const size_t begun = in_flight_ ? 1 : 0;
   for (size_t i = begun; last && i < waiting_.size(); ++i) {
     if (waiting_[i].next == last) {
@@ -40,7 +43,8 @@ void Pins::send_next() {
   if (!ready_ || in_flight_ || waiting_.empty()) return;
   const Wish& wish = waiting_.front();
   if (wish.last && wish.next && wish.last != wish.next) {
-    send("pin/update?arg=" + wish.last.text() + "&arg=" + wish.next.text() + "&unpin=true", Step::update);
+    send("pin/update?arg=" + wish.last.text() + "&arg=" + wish.next.text() + "&unpin=true",
+         Step::update);
   } else if (wish.next) {
     send("pin/add?recursive=true&arg=" + wish.next.text(), Step::add);
   } else if (wish.last) {
@@ -62,11 +66,13 @@ void Pins::send(std::string path, Step step) {
 void Pins::on_answer(const Result<Bytes>& body, Step step) {
   in_flight_ = 0;
   if (!body && body.error().code == Code::kubo_offline) {
-    // The wish stays the first; set_ready follows when Kubo is there again, or the next wish repeats it.
+    // The wish stays the first; set_ready follows when Kubo is there again, or the next wish
+    // repeats it.
     return;
   }
   if (!body && step == Step::update) {
-    // pin/update refuses when `last` is not pinned (another repository, a collection by hand): pin the new one anyway.
+    // pin/update refuses when `last` is not pinned (another repository, a collection by hand): pin
+    // the new one anyway.
     send("pin/add?recursive=true&arg=" + waiting_.front().next.text(), Step::add);
     return;
   }

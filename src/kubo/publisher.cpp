@@ -13,7 +13,8 @@ constexpr uint64_t kTimeoutMs = 10'000;
 
 bool Publisher::add(const ipld::Cid& channel, Bytes message) {
   Topic& topic = topics_[channel];
-  const bool room = topic.waiting.size() < kWaitingMax && waiting_bytes_ + message.size() <= kWaitingBytesMax;
+  const bool room =
+      topic.waiting.size() < kWaitingMax && waiting_bytes_ + message.size() <= kWaitingBytesMax;
   if (!room || message.size() > limits::kMessageBytesMax) {
     if (!topic.in_flight) topics_.erase(channel);
     return false;

@@ -1,4 +1,5 @@
-// Outgoing pubsub messages: in order within a topic, topics beside each other, never behind block transfers.
+// Outgoing pubsub messages: in order within a topic, topics beside each other, never behind block
+// transfers.
 #pragma once
 #include <deque>
 #include <functional>

@@ -33,7 +33,8 @@ void Streams::open(const ipld::Cid& channel, Stream& stream) {
   stream.lines = LineSplitter(kLineBytesMax);
   Call call;
   call.path = "pubsub/sub?arg=" + multibase(topic_of(channel));
-  call.timeout_ms = 0;  // Silence is not a fault; the client's light check notices a Kubo that hangs.
+  call.timeout_ms =
+      0;  // Silence is not a fault; the client's light check notices a Kubo that hangs.
   call.on_data = [this, channel](BytesView data) { on_data(channel, data); };
   call.done = [this, channel](const Result<Bytes>&) { on_end(channel); };
   stream.in_flight = api_.start(std::move(call));
@@ -77,7 +78,8 @@ void Streams::on_end(const ipld::Cid& channel) {
   stream.in_flight = 0;
   if (ready_) {
     stream.retry.again([this, channel] {
-      if (auto wanted = streams_.find(channel); ready_ && wanted != streams_.end()) open(channel, *wanted->second);
+      if (auto wanted = streams_.find(channel); ready_ && wanted != streams_.end())
+        open(channel, *wanted->second);
     });
   }
   hooks_.on_broken();

@@ -1,4 +1,5 @@
-// Incoming pubsub: one endless answer of Kubo's for each wanted topic, opened again whenever it breaks.
+// Incoming pubsub: one endless answer of Kubo's for each wanted topic, opened again whenever it
+// breaks.
 #pragma once
 #include <functional>
 #include <memory>

@@ -12,13 +12,17 @@ constexpr size_t kDepthMax = 8;
 constexpr size_t kWordBytesMax = 128;
 constexpr size_t kErrorBytesMax = 300;
 
-Error odd(std::string_view what) { return fail(Code::kubo_refused, "Kubo's answer to " + std::string(what) + " makes no sense"); }
+Error odd(std::string_view what) {
+  return fail(Code::kubo_refused, "Kubo's answer to " + std::string(what) + " makes no sense");
+}
 
 // A short word of printable ASCII, so that it may be logged and shown as it is.
 Result<std::string> word_of(std::string_view body, std::string_view name, std::string_view what) {
   auto parsed = json::parse(body, kDepthMax);
   const json::Value* word = parsed ? parsed->find(name) : nullptr;
-  if (!word || !word->is(json::Kind::string) || word->text.empty() || word->text.size() > kWordBytesMax) return odd(what);
+  if (!word || !word->is(json::Kind::string) || word->text.empty() ||
+      word->text.size() > kWordBytesMax)
+    return odd(what);
   for (const char c : word->text) {
     if (c <= ' ' || c > '~') return odd(what);
   }
@@ -36,7 +40,9 @@ Result<Bytes> from_multibase(std::string_view text) {
   return std::move(*bytes);
 }
 
-Result<std::string> parse_version(std::string_view body) { return word_of(body, "Version", "version"); }
+Result<std::string> parse_version(std::string_view body) {
+  return word_of(body, "Version", "version");
+}
 Result<std::string> parse_peer_id(std::string_view body) { return word_of(body, "ID", "id"); }
 
 bool version_at_least(std::string_view version, unsigned major, unsigned minor) {
@@ -62,7 +68,8 @@ std::string printable(std::string_view text) {
 std::string error_text(int status, std::string_view body) {
   auto parsed = json::parse(body, kDepthMax);
   const json::Value* message = parsed ? parsed->find("Message") : nullptr;
-  if (!message || !message->is(json::Kind::string)) return "Kubo answered HTTP " + std::to_string(status);
+  if (!message || !message->is(json::Kind::string))
+    return "Kubo answered HTTP " + std::to_string(status);
   return printable(message->text);
 }
 
@@ -88,7 +95,8 @@ Result<PubsubMessage> parse_message(std::string_view line) {
   const bool typed = from && from->is(json::Kind::string) && data && data->is(json::Kind::string);
   if (!typed || from->text.empty() || from->text.size() > kWordBytesMax) return odd("pubsub/sub");
   PTWOP_TRY(Bytes bytes, from_multibase(data->text));
-  if (bytes.size() > limits::kMessageBytesMax) return fail(Code::too_large, "a pubsub message is too large");
+  if (bytes.size() > limits::kMessageBytesMax)
+    return fail(Code::too_large, "a pubsub message is too large");
   return PubsubMessage{from->text, std::move(bytes)};
 }
 

@@ -22,7 +22,8 @@ Result<Bytes> from_multibase(std::string_view text);
 /// What Kubo says of itself. Errors here and below: kubo_refused.
 Result<std::string> parse_version(std::string_view body);
 Result<std::string> parse_peer_id(std::string_view body);
-/// Versions are compared by their first two numbers: "0.43.1-dev" is at least 0.43. False when unreadable.
+/// Versions are compared by their first two numbers: "0.43.1-dev" is at least 0.43. False when
+/// unreadable.
 bool version_at_least(std::string_view version, unsigned major, unsigned minor);
 
 /// Foreign text made fit for a log line: bounded, printable ASCII.
@@ -44,8 +45,8 @@ Result<PubsubMessage> parse_message(std::string_view line);
 class LineSplitter {
  public:
   explicit LineSplitter(size_t bytes_max) : bytes_max_(bytes_max) {}
-  /// Gives every complete line (without its end, never empty) to `take`, which returns false to stop early.
-  /// False when a line is too long; the stream is of no use any more then.
+  /// Gives every complete line (without its end, never empty) to `take`, which returns false to
+  /// stop early. False when a line is too long; the stream is of no use any more then.
   bool feed(BytesView data, const std::function<bool(std::string_view line)>& take);
 
  private:

@@ -1,6 +1,7 @@
-// The scheme is the one of curl's documentation for curl_multi_socket_action: curl tells which sockets and which
-// time-out it waits for, Asio waits, and each event is handed back. Curl forbids calls into itself from its own
-// callbacks, so those only collect; what was collected is told to the caller once curl has returned.
+// The scheme is the one of curl's documentation for curl_multi_socket_action: curl tells which
+// sockets and which time-out it waits for, Asio waits, and each event is handed back. Curl forbids
+// calls into itself from its own callbacks, so those only collect; what was collected is told to
+// the caller once curl has returned.
 #include "net/http_client.h"
 
 #include <curl/curl.h>
@@ -40,7 +41,7 @@ struct Transfer {
   bool opened = false;
   bool told_open = false;
   bool too_large = false;
-  bool has_news = false;                      ///< Its id is in `news`.
+  bool has_news = false;                        ///< Its id is in `news`.
   std::vector<HttpClient::Id>* news = nullptr;  ///< Whom to tell something since the last turn.
   char error_text[CURL_ERROR_SIZE] = {};
 };
@@ -110,7 +111,8 @@ struct HttpClient::Impl : std::enable_shared_from_this<HttpClient::Impl> {
     curl_multi_cleanup(multi);
   }
 
-  // --- curl's callbacks: they collect and arm, and call nothing else -------------------------------------------------
+  // --- curl's callbacks: they collect and arm, and call nothing else
+  // -------------------------------------------------
 
   static int on_socket(CURL*, curl_socket_t fd, int what, void* self, void*) {
     auto& impl = *static_cast<Impl*>(self);
@@ -141,7 +143,8 @@ struct HttpClient::Impl : std::enable_shared_from_this<HttpClient::Impl> {
       impl.timer.cancel();
     } else if (timeout_ms == 0) {
       asio::post(impl.loop, [weak = impl.weak_from_this(), turn = impl.timer_turn] {
-        if (auto alive = weak.lock(); alive && alive->timer_turn == turn) alive->act(CURL_SOCKET_TIMEOUT, 0);
+        if (auto alive = weak.lock(); alive && alive->timer_turn == turn)
+          alive->act(CURL_SOCKET_TIMEOUT, 0);
       });
     } else {
       impl.timer.expires_after(std::chrono::milliseconds(timeout_ms));
@@ -191,7 +194,8 @@ struct HttpClient::Impl : std::enable_shared_from_this<HttpClient::Impl> {
     if (!std::exchange(transfer.has_news, true)) transfer.news->push_back(transfer.id);
   }
 
-  // --- the loop's side -----------------------------------------------------------------------------------------------
+  // --- the loop's side
+  // -----------------------------------------------------------------------------------------------
 
   static void drop(Watch& watch) {
     watch.gone = true;
@@ -241,7 +245,8 @@ struct HttpClient::Impl : std::enable_shared_from_this<HttpClient::Impl> {
   void tell_news(std::shared_ptr<Transfer> transfer) {
     transfer->has_news = false;
     if (!transfer->opened) return;
-    if (!std::exchange(transfer->told_open, true) && transfer->request.on_open) transfer->request.on_open();
+    if (!std::exchange(transfer->told_open, true) && transfer->request.on_open)
+      transfer->request.on_open();
     if (!transfers.count(transfer->id)) return;
     if (transfer->request.on_data && !transfer->received.empty()) {
       transfer->request.on_data(std::exchange(transfer->received, {}));
@@ -269,14 +274,15 @@ struct HttpClient::Impl : std::enable_shared_from_this<HttpClient::Impl> {
   static Result<HttpResponse> outcome(Transfer& transfer, CURLcode code) {
     if (transfer.too_large) return fail(Code::too_large, "the answer is larger than expected");
     if (code == CURLE_OK) {
-      return HttpResponse{static_cast<int>(status_of(transfer.easy.get())), std::move(transfer.received),
-                          std::move(transfer.stream_error)};
+      return HttpResponse{static_cast<int>(status_of(transfer.easy.get())),
+                          std::move(transfer.received), std::move(transfer.stream_error)};
     }
     std::string text = transfer.error_text[0] ? transfer.error_text : curl_easy_strerror(code);
     curl_off_t sending_us = 0;
     curl_easy_getinfo(transfer.easy.get(), CURLINFO_PRETRANSFER_TIME_T, &sending_us);
     const bool was_connected = sending_us > 0;
-    if (code == CURLE_OPERATION_TIMEDOUT && was_connected) return fail(Code::timed_out, std::move(text));
+    if (code == CURLE_OPERATION_TIMEDOUT && was_connected)
+      return fail(Code::timed_out, std::move(text));
     return fail(Code::kubo_offline, std::move(text));
   }
 
@@ -313,9 +319,11 @@ void set_options(Transfer& transfer) {
   CURL* easy = transfer.easy.get();
   const auto& request = transfer.request;
   curl_easy_setopt(easy, CURLOPT_URL, request.url.c_str());
-  if (!request.unix_path.empty()) curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, request.unix_path.c_str());
+  if (!request.unix_path.empty())
+    curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, request.unix_path.c_str());
   curl_easy_setopt(easy, CURLOPT_HTTPHEADER, transfer.headers.get());
-  curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(transfer.sent_body.size()));
+  curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE,
+                   static_cast<curl_off_t>(transfer.sent_body.size()));
   curl_easy_setopt(easy, CURLOPT_POSTFIELDS, transfer.sent_body.data());
   curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(request.connect_timeout_ms));
   curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, static_cast<long>(request.total_timeout_ms));
@@ -342,7 +350,8 @@ HttpClient::Id HttpClient::start(HttpRequest request) {
   transfer->id = ++impl_->last_id;
   transfer->request = std::move(request);
   transfer->easy.reset(curl_easy_init());
-  if (!transfer->request.parts.empty()) transfer->sent_body = multipart(transfer->request.parts, impl_->boundary);
+  if (!transfer->request.parts.empty())
+    transfer->sent_body = multipart(transfer->request.parts, impl_->boundary);
   transfer->request.parts.clear();
   add_headers(*transfer, impl_->boundary);
   set_options(*transfer);

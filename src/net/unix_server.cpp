@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <grp.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -18,6 +17,7 @@
 #include <vector>
 
 #include "base/log.h"
+#include "net/once_a_minute.h"
 
 namespace ptwop::net {
 namespace {
@@ -176,7 +176,8 @@ struct UnixServer::Impl : std::enable_shared_from_this<Impl> {
 
   /// Out of descriptors or memory: the connection waits in the kernel's queue, and asking again at once would spin.
   void accept_failed(error_code error) {
-    log::warn("net", "cannot accept a connection", {{"error", error.message()}});
+    if (const auto times = failures.due())
+      log::warn("net", "cannot accept connections", {{"error", error.message()}, {"times", *times}});
     pause.expires_after(kAcceptPause);
     pause.async_wait([self = shared_from_this()](error_code cancelled) {
       if (!cancelled && self->acceptor.is_open()) self->accept();
@@ -196,6 +197,7 @@ struct UnixServer::Impl : std::enable_shared_from_this<Impl> {
 
   Protocol::acceptor acceptor;
   asio::steady_timer pause;
+  OnceAMinute failures;
   OnAccept on_accept;
   std::optional<gid_t> group;  ///< Whose members may connect too.
   std::string made_path;       ///< Empty: none of ours.

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "base/log.h"
 #include "rpc/methods/methods.h"
 #include "rpc/reply.h"
 #include "rpc/request_id.h"
@@ -48,6 +49,8 @@ Dispatcher::Dispatcher(Backend& backend, std::shared_ptr<Mailbox> mailbox, Stats
 
 void Dispatcher::refuse(Code code, std::string message, std::string& out) {
   stats_.refuse(code);
+  if (const auto times = refusals_.due())
+    log::warn("rpc", "refused what is no request", {{"last", message}, {"times", *times}});
   append_error(out, "null", fail(code, std::move(message)));
 }
 

@@ -4,6 +4,7 @@
 #include <string>
 #include <string_view>
 
+#include "net/once_a_minute.h"
 #include "rpc/request.h"
 
 namespace ptwop::rpc {
@@ -27,6 +28,7 @@ class Dispatcher {
   Backend& backend_;
   std::shared_ptr<Mailbox> mailbox_;
   Stats& stats_;
+  net::OnceAMinute refusals_;
 };
 
 }  // namespace ptwop::rpc

@@ -36,7 +36,7 @@ void write_body(CborWriter& w, const Nodes& n) {
 }
 
 void write_body(CborWriter& w, const ClockMessage& c) {
-  w.map(3).key("wall").unsigned_integer(c.wall_ms).key("clock").array(c.entries.size());
+  w.map(4).key("ask").boolean(c.ask).key("wall").unsigned_integer(c.wall_ms).key("clock").array(c.entries.size());
   for (const ClockEntry& e : c.entries) {
     w.array(2);
     list::write_at(w, e.at);
@@ -78,7 +78,9 @@ Nodes read_nodes(CborReader& r) {
 
 ClockMessage read_clock(CborReader& r) {
   ClockMessage c;
-  r.map(3);
+  r.map(4);
+  r.expect_key("ask");
+  c.ask = r.boolean();
   r.expect_key("wall");
   c.wall_ms = r.unsigned_integer();
   r.expect_key("clock");

@@ -37,6 +37,7 @@ struct ClockMessage {
   std::vector<ClockEntry> entries;
   uint64_t wall_ms = 0;       ///< The sender's time: for telling a clock that is off.
   bool has_manifest = false;
+  bool ask = false;           ///< Whoever hears this is to tell its own clock soon.
 };
 
 struct Range {

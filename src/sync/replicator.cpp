@@ -85,7 +85,9 @@ void Replicator::on_clock(const Message& message, bool member, uint64_t now_ms, 
       cut = there.number;  // another branch
     if (there.number > held.position.number || cut) want(theirs.at.list, there.number, cut, now_ms, kWantDelayMs);
   }
-  if (they_lack || clock.entries.size() < holdings_.size()) {
+  if (clock.ask) {
+    clock_within(now_ms, jitter_.between(1, 20));
+  } else if (they_lack || clock.entries.size() < holdings_.size()) {
     clock_within(now_ms, jitter_.between(20, 150));
   } else if (member && same == holdings_.size() && same == clock.entries.size() && suppressed_ < 2) {
     ++suppressed_;
@@ -135,6 +137,11 @@ void Replicator::on_connected(uint64_t now_ms) {
 
 void Replicator::on_lost(uint64_t now_ms) { clock_within(now_ms, kAfterChangeMs); }
 
+void Replicator::ask(uint64_t now_ms) {
+  ask_ = true;
+  clock_within(now_ms, 1);
+}
+
 void Replicator::clock_within(uint64_t now_ms, uint64_t delay_ms) {
   const uint64_t at = std::max(now_ms + delay_ms, clock_sent_ms_ ? clock_sent_ms_ + kClockGapMs : 0);
   if (clock_at_ms_ == 0 || at < clock_at_ms_) clock_at_ms_ = at;
@@ -182,6 +189,7 @@ Replicator::Output Replicator::tick(uint64_t now_ms, bool need_manifest) {
   Output out;
   if (clock_at_ms_ == 0 || now_ms >= clock_at_ms_) {
     out.send_clock = true;
+    out.ask = std::exchange(ask_, false);
     clock_sent_ms_ = now_ms;
     suppressed_ = 0;
     clock_at_ms_ = now_ms + jitter_.between(kQuietMinMs, kQuietMaxMs);

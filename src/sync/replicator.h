@@ -65,8 +65,12 @@ class Replicator {
   /// A message of ours did not get out: the next clock says what it carried.
   void on_lost(uint64_t now_ms);
 
+  /// Somebody here waits for what others hold: they are asked for their clocks.
+  void ask(uint64_t now_ms);
+
   struct Output {
     bool send_clock = false;
+    bool ask = false;
     std::vector<Want> wants;
   };
   /// What to send now. `need_manifest`: this replica has none yet.
@@ -101,6 +105,7 @@ class Replicator {
   uint64_t clock_at_ms_ = 0;
   uint64_t clock_sent_ms_ = 0;
   unsigned suppressed_ = 0;
+  bool ask_ = false;
   uint64_t manifest_at_ms_ = 0;
 };
 

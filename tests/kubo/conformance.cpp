@@ -1,5 +1,5 @@
-// What the daemon relies on in a Kubo. The same cases run against the fake one in this process and, with
-// PTWOP_TEST_KUBO_A and _B naming two connected nodes (with_kubo.py does), against real ones.
+// What the daemon relies on in a Kubo. The same cases run against the fake one in this process and,
+// with PTWOP_TEST_KUBO_A and _B naming two connected nodes (with_kubo.py does), against real ones.
 #include <doctest/doctest.h>
 
 #include <cstdlib>
@@ -88,7 +88,9 @@ ipld::Cid fresh_channel() { return ipld::Cid::of(numbered_block(fresh())); }
 bool link(KuboReplica& from, KuboReplica& to, const ipld::Cid& channel) {
   for (int attempt = 0; attempt < 100; ++attempt) {
     from.client.publish(channel, "hello");
-    if (run_until(from.loop, [&] { return to.count(channel, "hello") > 0; }, 100)) return true;
+    if (run_until(
+            from.loop, [&] { return to.count(channel, "hello") > 0; }, 100))
+      return true;
   }
   return false;
 }
@@ -111,14 +113,16 @@ TEST_CASE_FIXTURE(Pair, "a Kubo says who it is") {
 TEST_CASE_FIXTURE(Pair, "blocks go in by the batch and come out at the other node") {
   std::vector<engine::Block> blocks;
   for (int i = 0; i < 1500; ++i) blocks.push_back(block_of(numbered_block(fresh(), {}, i % 700)));
-  for (int i = 0; i < 8; ++i) blocks.push_back(block_of(numbered_block(fresh(), {}, limits::kBodyBytesMax)));
+  for (int i = 0; i < 8; ++i)
+    blocks.push_back(block_of(numbered_block(fresh(), {}, limits::kBodyBytesMax)));
   a.client.put(1, {blocks.begin(), blocks.begin() + 1000});
   a.client.put(2, {blocks.begin() + 1000, blocks.end()});
   REQUIRE(run_until(loop, [&] { return a.stored.size() == 2; }));
   CHECK(a.stored[1] == std::vector{true});
   CHECK(a.stored[2] == std::vector{true});
   for (const auto& block : blocks) b.client.get(block.cid);
-  REQUIRE(run_until(loop, [&] { return b.blocks_told == blocks.size(); }, 30'000));
+  REQUIRE(run_until(
+      loop, [&] { return b.blocks_told == blocks.size(); }, 30'000));
   for (const auto& block : blocks) {
     REQUIRE(b.blocks[block.cid].size() == 1);
     REQUIRE(b.blocks[block.cid][0].ok());
@@ -126,7 +130,8 @@ TEST_CASE_FIXTURE(Pair, "blocks go in by the batch and come out at the other nod
   }
 }
 
-TEST_CASE_FIXTURE(Pair, "a block that nobody has is given up in time, and one that appears meanwhile is found") {
+TEST_CASE_FIXTURE(
+    Pair, "a block that nobody has is given up in time, and one that appears meanwhile is found") {
   const auto late = block_of(numbered_block(fresh()));
   b.client.get(late.cid);
   run_for(loop, 200);
@@ -158,12 +163,14 @@ TEST_CASE_FIXTURE(Pair, "messages reach the other node and come back to one's ow
   const Bytes large(limits::kMessageBytesMax, '\x80');
   for (const Bytes& data : {every_byte, Bytes("\r\n--ptwop\r\n"), large}) {
     a.client.publish(channel, data);
-    CHECK(run_until(loop, [&] { return b.count(channel, data) == 1 && a.count(channel, data) == 1; }));
+    CHECK(run_until(loop,
+                    [&] { return b.count(channel, data) == 1 && a.count(channel, data) == 1; }));
   }
   CHECK(run_until(loop, [&] { return a.published.size() == 3; }));
   CHECK(a.published == std::vector{true, true, true});
   for (const auto* replica : {&a, &b}) {
-    for (const auto& message : replica->messages) CHECK(message.from == a.client.snapshot().peer_id);
+    for (const auto& message : replica->messages)
+      CHECK(message.from == a.client.snapshot().peer_id);
   }
 
   a.published.clear();
@@ -209,7 +216,9 @@ TEST_CASE_FIXTURE(Pair, "two subscriptions beside one node both hear") {
   second.client.subscribe(channel);
   REQUIRE(link(a, second, channel));
   a.client.publish(channel, "beside");
-  CHECK(run_until(loop, [&] { return a.count(channel, "beside") == 1 && second.count(channel, "beside") == 1; }));
+  CHECK(run_until(loop, [&] {
+    return a.count(channel, "beside") == 1 && second.count(channel, "beside") == 1;
+  }));
 }
 
 TEST_CASE_FIXTURE(Raw, "what is pinned stays, with what it links to; what is not goes") {
@@ -221,8 +230,12 @@ TEST_CASE_FIXTURE(Raw, "what is pinned stays, with what it links to; what is not
   const auto second = block_of(numbered_block(fresh(), {leaf.cid}));
   const auto stray = block_of(numbered_block(fresh()));
   REQUIRE(a.put({leaf, old_leaf, first, second, stray}));
-  auto pinned = [&](const ipld::Cid& cid) { return post("pin/ls?type=recursive&arg=" + cid.text()).status == 200; };
-  auto held = [&](const ipld::Cid& cid) { return post("block/get?offline=true&arg=" + cid.text()).status == 200; };
+  auto pinned = [&](const ipld::Cid& cid) {
+    return post("pin/ls?type=recursive&arg=" + cid.text()).status == 200;
+  };
+  auto held = [&](const ipld::Cid& cid) {
+    return post("block/get?offline=true&arg=" + cid.text()).status == 200;
+  };
 
   a.client.pin({}, first.cid);
   CHECK(run_until(loop, [&] { return pinned(first.cid); }));
@@ -246,28 +259,35 @@ TEST_CASE_FIXTURE(Raw, "what is pinned stays, with what it links to; what is not
 TEST_CASE_FIXTURE(Raw, "errors come in these forms") {
   const std::string absent = fresh_channel().text();
   CHECK(says(post("nonsense"), 404, "404 page not found"));
-  CHECK(says(post("block/put?cid-codec=dag-cbor&mhtype=sha2-256"), 400, "file argument 'data' is required"));
+  CHECK(says(post("block/put?cid-codec=dag-cbor&mhtype=sha2-256"), 400,
+             "file argument 'data' is required"));
   CHECK(says(post("pubsub/pub?arg=uYWJj"), 400, "file argument 'data' is required"));
   CHECK(says(post("pubsub/pub?arg=abc", {"x"}), 500, "URL arg must be multibase encoded"));
   CHECK(says(post("pubsub/sub?arg=abc"), 500, "URL arg must be multibase encoded"));
   CHECK(says(post("pin/rm?arg=" + absent), 500, "not pinned or pinned indirectly"));
   CHECK(says(post("pin/ls?arg=" + absent), 500, "is not pinned"));
-  CHECK(says(post("pin/update?arg=" + absent + "&arg=" + absent), 500, "'from' cid was not recursively pinned already"));
+  CHECK(says(post("pin/update?arg=" + absent + "&arg=" + absent), 500,
+             "'from' cid was not recursively pinned already"));
   CHECK(says(post("pin/add?timeout=100ms&arg=" + absent), 500, "pin: context deadline exceeded"));
-  CHECK(says(post("block/get?timeout=100ms&arg=" + absent), 500, "{\"Message\":\"context deadline exceeded\",\"Code\":0,\"Type\":\"error\"}"));
-  CHECK(says(post("block/get?offline=true&arg=" + absent), 500, "block was not found locally (offline): ipld: could not find"));
+  CHECK(says(post("block/get?timeout=100ms&arg=" + absent), 500,
+             "{\"Message\":\"context deadline exceeded\",\"Code\":0,\"Type\":\"error\"}"));
+  CHECK(says(post("block/get?offline=true&arg=" + absent), 500,
+             "block was not found locally (offline): ipld: could not find"));
   CHECK(says(post("block/get?arg=zzz"), 500, "invalid path"));
 }
 
 TEST_CASE_FIXTURE(Raw, "a failure after the answer began comes in the trailer") {
   const Bytes good = numbered_block(fresh());
-  const auto answer = post("block/put?cid-codec=dag-cbor&mhtype=sha2-256", {good, Bytes((2 << 20) + 1, 'x')});
+  const auto answer =
+      post("block/put?cid-codec=dag-cbor&mhtype=sha2-256", {good, Bytes((2 << 20) + 1, 'x')});
   CHECK(says(answer, 200, ipld::Cid::of(good).text()));
   CHECK(answer.stream_error.starts_with("produced block is over 2MiB"));
-  CHECK(says(post("block/put?cid-codec=dag-cbor&mhtype=sha2-256", {Bytes((2 << 20) + 1, 'x')}), 500, "produced block is over 2MiB"));
+  CHECK(says(post("block/put?cid-codec=dag-cbor&mhtype=sha2-256", {Bytes((2 << 20) + 1, 'x')}), 500,
+             "produced block is over 2MiB"));
 }
 
-TEST_CASE_FIXTURE(Raw, "a message of 1 MiB is dropped, and its publisher is told that all is well") {
+TEST_CASE_FIXTURE(Raw,
+                  "a message of 1 MiB is dropped, and its publisher is told that all is well") {
   KuboReplica b(loop, {.address = api_b});
   KuboReplica a(loop, {.address = api_a});
   const auto channel = fresh_channel();
@@ -290,10 +310,12 @@ TEST_CASE_FIXTURE(World, "a Kubo that asks for a secret, and has pubsub off") {
   CHECK(stranger.client.snapshot().last_error.find("--kubo-auth-file") != std::string::npos);
   CHECK_FALSE(stranger.client.snapshot().connected);
 
-  KuboReplica friendly(loop, {.address = api_closed, .auth_file = folder.file("secret", "bearer:open sesame")});
+  KuboReplica friendly(
+      loop, {.address = api_closed, .auth_file = folder.file("secret", "bearer:open sesame")});
   REQUIRE(friendly.connect());
   CHECK(friendly.states == std::vector{std::pair(true, false)});
   CHECK(friendly.client.snapshot().pubsub == kubo::Pubsub::off);
-  CHECK(friendly.client.snapshot().last_error.find("ipfs config --json Pubsub.Enabled true") != std::string::npos);
+  CHECK(friendly.client.snapshot().last_error.find("ipfs config --json Pubsub.Enabled true") !=
+        std::string::npos);
   CHECK(friendly.put({block_of(numbered_block(fresh()))}));
 }

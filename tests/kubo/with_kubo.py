@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
-"""with_kubo.py COMMAND…: runs a command with PTWOP_TEST_KUBO_A and _B naming two connected real Kubo nodes, and
-PTWOP_TEST_KUBO_CLOSED a third one on a unix socket, with pubsub off, that asks for the secret `bearer:open sesame`.
+"""with_kubo.py COMMAND…: runs a command beside real Kubo nodes.
+
+PTWOP_TEST_KUBO_A and _B name two connected ones, PTWOP_TEST_KUBO_CLOSED a third one on a unix socket,
+with pubsub off, that asks for the secret `bearer:open sesame`.
 
 Exits as the command does; 77 (skipped) where there is no ipfs, 1 in that case under CI.
 """
@@ -32,7 +34,8 @@ def main():
         for name in ("a", "b", "closed"):
             nodes.append(kubo_nodes.KuboNode(binary, folder / name, pubsub=name != "closed"))
         nodes[2].config("Addresses.API", f"/unix{folder}/closed/api.sock")
-        nodes[2].config("API.Authorizations", {"test": {"AuthSecret": "bearer:open sesame", "AllowedPaths": ["/api/v0"]}})
+        secret = {"AuthSecret": "bearer:open sesame", "AllowedPaths": ["/api/v0"]}
+        nodes[2].config("API.Authorizations", {"test": secret})
         for node in nodes:
             node.start()
         kubo_nodes.connect(nodes[0], nodes[1])

@@ -1,5 +1,5 @@
-// Kubo's RPC API in this process: what a Kubo 0.43 answers to the calls that the daemon makes, with faults on demand.
-// The conformance suite (tests/kubo) holds it to what a real one does.
+// Kubo's RPC API in this process: what a Kubo 0.43 answers to the calls that the daemon makes, with
+// faults on demand. The conformance suite (tests/kubo) holds it to what a real one does.
 #pragma once
 #include <boost/asio/io_context.hpp>
 #include <cstdint>
@@ -15,7 +15,7 @@ struct Faults {
   // Each pubsub delivery to one node
   double drop = 0;
   double duplicate = 0;
-  double reorder = 0;            ///< Held back until up to `delay_ms_max` later, so that others overtake it.
+  double reorder = 0;  ///< Held back until up to `delay_ms_max` later, so that others overtake it.
   uint64_t delay_ms_max = 20;
   // Answers
   uint64_t answer_delay_ms = 0;  ///< Before every answer.
@@ -23,15 +23,16 @@ struct Faults {
   double cut = 0;                ///< The connection ends in the middle of the answer.
   bool hang = false;             ///< No answer at all.
   bool pubsub_off = false;
-  bool wrong_bytes = false;      ///< block/get gives other bytes; block/put names another CID.
-  bool garbage = false;          ///< Good status, nonsense for a body.
-  std::string authorization;     ///< The header that is asked for: "Bearer …". Empty: none.
+  bool wrong_bytes = false;   ///< block/get gives other bytes; block/put names another CID.
+  bool garbage = false;       ///< Good status, nonsense for a body.
+  std::string authorization;  ///< The header that is asked for: "Bearer …". Empty: none.
   std::string version = "0.43.0";
 };
 
 struct NetState;
 
-/// The network that links fake nodes: blocks and messages reach every node of it. All on one loop's thread.
+/// The network that links fake nodes: blocks and messages reach every node of it. All on one loop's
+/// thread.
 class FakeNet {
  public:
   FakeNet(boost::asio::io_context& loop, uint64_t seed);

@@ -38,8 +38,9 @@ def find_ipfs():
     named = os.environ.get("PTWOP_IPFS")
     if named:
         return named
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ptwopdb" / "bin" / "ipfs"
-    return shutil.which("ipfs") or (str(cache) if cache.exists() else None)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    built = cache / "ptwopdb" / "bin" / "ipfs"
+    return shutil.which("ipfs") or (str(built) if built.exists() else None)
 
 
 def free_port():
@@ -49,14 +50,14 @@ def free_port():
 
 
 class KuboNode:
-    """One node with its repository under `folder`. `start` may follow `stop` or `kill`: address and data stay."""
+    """One node with its repository in `folder`. After `stop` or `kill`, `start` finds address and data again."""
 
     def __init__(self, binary, folder, pubsub=True, profile="test"):
         self.binary = str(binary)
         self.folder = Path(folder)
         self.process = None
         # The environment is the node's own: nothing of the user's Kubo is touched.
-        self.env = {**os.environ, "IPFS_PATH": str(self.folder), "IPFS_TELEMETRY": "off", "HTTP_PROXY": "", "http_proxy": ""}
+        self.env = {**os.environ, "IPFS_PATH": str(self.folder), "IPFS_TELEMETRY": "off"}
         if (self.folder / "config").exists():
             return
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -77,8 +78,8 @@ class KuboNode:
 
     def ipfs(self, *arguments, check=True):
         """Runs the ipfs command on this repository; its output. Raises with what it said on an error."""
-        done = subprocess.run([self.binary, *arguments], env=self.env, text=True, stdin=subprocess.DEVNULL,
-                              capture_output=True, timeout=60)
+        done = subprocess.run([self.binary, *arguments], env=self.env, text=True,
+                              stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
         if check and done.returncode:
             raise RuntimeError(f"ipfs {' '.join(arguments)}: {done.stderr.strip()}")
         return done.stdout
@@ -128,8 +129,8 @@ class KuboNode:
 
     def start(self, wait_s=30):
         self.log = open(self.folder / "log", "ab")
-        self.process = subprocess.Popen([self.binary, "daemon"], env=self.env, stdin=subprocess.DEVNULL,
-                                        stdout=self.log, stderr=self.log)
+        self.process = subprocess.Popen([self.binary, "daemon"], env=self.env, stdout=self.log,
+                                        stderr=self.log, stdin=subprocess.DEVNULL)
         give_up = time.monotonic() + wait_s
         while time.monotonic() < give_up and self.process.poll() is None:
             try:

@@ -13,7 +13,8 @@
 namespace ptwop::test {
 
 /// Runs the loop until `what` holds; false when it does not in time.
-inline bool run_until(boost::asio::io_context& loop, const std::function<bool()>& what, uint64_t limit_ms = 10'000) {
+inline bool run_until(boost::asio::io_context& loop, const std::function<bool()>& what,
+                      uint64_t limit_ms = 10'000) {
   const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(limit_ms);
   while (!what()) {
     if (std::chrono::steady_clock::now() > end) return false;
@@ -24,7 +25,8 @@ inline bool run_until(boost::asio::io_context& loop, const std::function<bool()>
 }
 
 inline void run_for(boost::asio::io_context& loop, uint64_t ms) {
-  run_until(loop, [] { return false; }, ms);
+  run_until(
+      loop, [] { return false; }, ms);
 }
 
 struct KuboReplica {
@@ -53,7 +55,8 @@ struct KuboReplica {
     return out;
   }
   bool connect(uint64_t limit_ms = 10'000) {
-    return run_until(loop, [this] { return client.snapshot().connected; }, limit_ms);
+    return run_until(
+        loop, [this] { return client.snapshot().connected; }, limit_ms);
   }
   /// Stores and waits; true when Kubo has them.
   bool put(std::vector<engine::Block> those) {
@@ -64,12 +67,15 @@ struct KuboReplica {
   Result<Bytes> get(const ipld::Cid& cid) {
     blocks[cid].clear();
     client.get(cid);
-    if (!run_until(loop, [&] { return !blocks[cid].empty(); }, 30'000)) return fail(Code::internal, "no outcome");
+    if (!run_until(
+            loop, [&] { return !blocks[cid].empty(); }, 30'000))
+      return fail(Code::internal, "no outcome");
     return blocks[cid].back();
   }
   size_t count(const ipld::Cid& channel, const Bytes& data) const {
     size_t found = 0;
-    for (const auto& message : messages) found += message.channel == channel && message.data == data;
+    for (const auto& message : messages)
+      found += message.channel == channel && message.data == data;
     return found;
   }
 
@@ -84,7 +90,8 @@ struct KuboReplica {
   kubo::Client client;
 };
 
-/// A small strict DAG-CBOR block, different for each number: {"n": number} or with links {"l": [...], "n": number}.
+/// A small strict DAG-CBOR block, different for each number: {"n": number} or with links {"l":
+/// [...], "n": number}.
 Bytes numbered_block(uint64_t number, const std::vector<ipld::Cid>& links = {}, size_t padding = 0);
 inline engine::Block block_of(Bytes bytes) { return {ipld::Cid::of(bytes), bytes}; }
 

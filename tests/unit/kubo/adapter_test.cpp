@@ -35,7 +35,8 @@ TEST_CASE("calls of another thread arrive in order, each once") {
     for (int i = 0; i < 300; ++i) gossip.publish(channel, std::to_string(1000 + i));
     blocks.get(block.cid);
   });
-  REQUIRE(run_until(loop, [&] { return replica.published.size() == 300 && replica.blocks_told == 1; }));
+  REQUIRE(
+      run_until(loop, [&] { return replica.published.size() == 300 && replica.blocks_told == 1; }));
   engine_thread.join();
   REQUIRE(run_until(loop, [&] { return replica.messages.size() == 300; }));
   for (int i = 0; i < 300; ++i) CHECK(replica.messages[i].data == std::to_string(1000 + i));

@@ -10,7 +10,11 @@ using namespace ptwop;
 using kubo::parse_api_address;
 
 TEST_CASE("addresses of a Kubo API") {
-  struct Row { const char* text; const char* url; const char* unix_path; };
+  struct Row {
+    const char* text;
+    const char* url;
+    const char* unix_path;
+  };
   const Row good[] = {
       {"/ip4/127.0.0.1/tcp/5001", "http://127.0.0.1:5001", ""},
       {"/ip4/127.0.0.1/tcp/5001/http", "http://127.0.0.1:5001", ""},
@@ -40,12 +44,33 @@ TEST_CASE("addresses of a Kubo API") {
 }
 
 TEST_CASE("what is no address of a Kubo API") {
-  const char* bad[] = {"", "/", "5001", "127.0.0.1:5001", "https://127.0.0.1:5001", "ftp://x", "http://", "http:///",
-                       "http://user:pass@host:5001", "http://host:0", "http://host:65536", "http://host:50a",
-                       "http://host:5001/api/v0", "http://ho st:1", "http://host:1\r\nX: y", "http://[::1", "http://[]:1",
-                       "/ip4/127.0.0.1", "/ip4/127.0.0.1/udp/5001", "/ip4/127.0.0.1/tcp/0", "/ip4//tcp/5001",
-                       "/ip4/127.0.0.1/tcp/5001/https", "/ip4/127.0.0.1/tcp/5001/p2p/12D3", "/ip4/a@b/tcp/1", "/unix",
-                       "/unix/", "/dns4/host?x/tcp/1"};
+  const char* bad[] = {"",
+                       "/",
+                       "5001",
+                       "127.0.0.1:5001",
+                       "https://127.0.0.1:5001",
+                       "ftp://x",
+                       "http://",
+                       "http:///",
+                       "http://user:pass@host:5001",
+                       "http://host:0",
+                       "http://host:65536",
+                       "http://host:50a",
+                       "http://host:5001/api/v0",
+                       "http://ho st:1",
+                       "http://host:1\r\nX: y",
+                       "http://[::1",
+                       "http://[]:1",
+                       "/ip4/127.0.0.1",
+                       "/ip4/127.0.0.1/udp/5001",
+                       "/ip4/127.0.0.1/tcp/0",
+                       "/ip4//tcp/5001",
+                       "/ip4/127.0.0.1/tcp/5001/https",
+                       "/ip4/127.0.0.1/tcp/5001/p2p/12D3",
+                       "/ip4/a@b/tcp/1",
+                       "/unix",
+                       "/unix/",
+                       "/dns4/host?x/tcp/1"};
   for (const char* text : bad) {
     CAPTURE(text);
     const auto address = parse_api_address(text);
@@ -90,8 +115,10 @@ TEST_CASE("the secret comes from a file that only its owner reads") {
   CHECK(*read("basic:us:p") == "Basic dXM6cA==");
   CHECK(kubo::read_authorization(folder.path + "/none").error().code == Code::not_found);
   CHECK(kubo::read_authorization(folder.path).error().code == Code::not_found);
-  for (int mode : {0640, 0604, 0620, 0602}) CHECK(read("bearer:secret", mode).error().code == Code::not_permitted);
-  for (const char* text : {"", "secret", "bearer:", "basic:user", "bearer:a\nX-Evil: b", "Bearer secret"}) {
+  for (int mode : {0640, 0604, 0620, 0602})
+    CHECK(read("bearer:secret", mode).error().code == Code::not_permitted);
+  for (const char* text :
+       {"", "secret", "bearer:", "basic:user", "bearer:a\nX-Evil: b", "Bearer secret"}) {
     CAPTURE(text);
     const auto refused = read(text);
     REQUIRE_FALSE(refused.ok());

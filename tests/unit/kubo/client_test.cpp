@@ -1,4 +1,5 @@
-// The client through everything that happens to a Kubo. What a healthy one does is tests/kubo/conformance.cpp.
+// The client through everything that happens to a Kubo. What a healthy one does is
+// tests/kubo/conformance.cpp.
 #include "kubo/client.h"
 
 #include <doctest/doctest.h>
@@ -17,8 +18,13 @@ namespace {
 
 struct World {
   kubo::Options options(const FakeKubo& node) const {
-    return {.address = node.api(), .block_timeout_ms = 200, .probe_timeout_ms = 300, .check_ms = 100,
-            .retry_ms_min = 10, .retry_ms_max = 50, .stream_retry_ms_max = 200};
+    return {.address = node.api(),
+            .block_timeout_ms = 200,
+            .probe_timeout_ms = 300,
+            .check_ms = 100,
+            .retry_ms_min = 10,
+            .retry_ms_max = 50,
+            .stream_retry_ms_max = 200};
   }
   bool until(const std::function<bool()>& what) { return run_until(loop, what); }
 
@@ -34,7 +40,9 @@ struct Connected : World {
   bool hears(const Bytes& data) {
     for (int i = 0; i < 100; ++i) {
       a.client.publish(channel, data);
-      if (run_until(loop, [&] { return a.count(channel, data) > 0; }, 20)) return true;
+      if (run_until(
+              loop, [&] { return a.count(channel, data) > 0; }, 20))
+        return true;
     }
     return false;
   }
@@ -53,7 +61,8 @@ TEST_CASE_FIXTURE(World, "without a Kubo every call has its outcome soon, and on
   CHECK(a.published.empty());
   CHECK(a.stored.empty());
   CHECK(a.blocks_told == 0);
-  REQUIRE(until([&] { return a.blocks_told == 1 && a.published.size() == 1 && a.stored.size() == 2; }));
+  REQUIRE(
+      until([&] { return a.blocks_told == 1 && a.published.size() == 1 && a.stored.size() == 2; }));
   CHECK(a.published == std::vector{false});
   CHECK(a.stored[1] == std::vector{false});
   CHECK(a.stored[2] == std::vector{true});
@@ -122,7 +131,8 @@ TEST_CASE_FIXTURE(Connected, "what is under way when Kubo goes has one outcome e
   }
   run_for(loop, 30);
   fake.stop();
-  REQUIRE(until([&] { return a.stored.size() == 200 && a.blocks_told == 200 && a.published.size() == 200; }));
+  REQUIRE(until(
+      [&] { return a.stored.size() == 200 && a.blocks_told == 200 && a.published.size() == 200; }));
   run_for(loop, 100);
   CHECK(a.published.size() == 200);
   CHECK(a.blocks_told == 200);
@@ -133,14 +143,16 @@ TEST_CASE_FIXTURE(Connected, "what is under way when Kubo goes has one outcome e
   }
 }
 
-TEST_CASE_FIXTURE(World, "pubsub switched off is told with its remedy; blocks go on; switched on it is noticed") {
+TEST_CASE_FIXTURE(
+    World, "pubsub switched off is told with its remedy; blocks go on; switched on it is noticed") {
   fake.faults().pubsub_off = true;
   KuboReplica a(loop, options(fake));
   a.client.subscribe(channel);
   REQUIRE(a.connect());
   CHECK(a.states == std::vector{std::pair(true, false)});
   CHECK(a.client.snapshot().pubsub == kubo::Pubsub::off);
-  CHECK(a.client.snapshot().last_error.find("ipfs config --json Pubsub.Enabled true") != std::string::npos);
+  CHECK(a.client.snapshot().last_error.find("ipfs config --json Pubsub.Enabled true") !=
+        std::string::npos);
   a.client.publish(channel, "x");
   REQUIRE(until([&] { return a.published.size() == 1; }));
   CHECK_FALSE(a.published[0]);
@@ -175,7 +187,8 @@ TEST_CASE_FIXTURE(World, "a Kubo that asks for a secret gets it, also one that c
   }
   opts.auth_file = folder.file("secret", "bearer:one", 0644);
   KuboReplica a(loop, opts);
-  REQUIRE(until([&] { return a.client.snapshot().last_error.find("chmod 600") != std::string::npos; }));
+  REQUIRE(
+      until([&] { return a.client.snapshot().last_error.find("chmod 600") != std::string::npos; }));
   CHECK(fake.requests() < 20);
   folder.file("secret", "bearer:one", 0600);
   REQUIRE(a.connect());
@@ -240,7 +253,8 @@ TEST_CASE_FIXTURE(Connected, "cut and refused answers fail what they belong to a
 TEST_CASE_FIXTURE(Connected, "hostile lines in a stream do no harm") {
   a.client.subscribe(channel);
   REQUIRE(hears("before"));
-  for (const char* line : {"nonsense\n", "{}\n", "\n\n", "{\"from\":\"x\",\"data\":\"!\"}\n", "[[[[[[[[[[[[[[[[\n"}) {
+  for (const char* line :
+       {"nonsense\n", "{}\n", "\n\n", "{\"from\":\"x\",\"data\":\"!\"}\n", "[[[[[[[[[[[[[[[[\n"}) {
     fake.write_to_streams(line);
   }
   REQUIRE(until([&] { return a.client.snapshot().bad_answers == 4; }));

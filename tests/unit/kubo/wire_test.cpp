@@ -9,7 +9,8 @@ using namespace ptwop::kubo;
 
 namespace {
 std::string line_of(const std::string& data, const std::string& from = "12D3Koo") {
-  return R"({"from":")" + from + R"(","data":")" + data + R"(","seqno":"uAA","topicIDs":["uYWJj"]})";
+  return R"({"from":")" + from + R"(","data":")" + data +
+         R"(","seqno":"uAA","topicIDs":["uYWJj"]})";
 }
 }  // namespace
 
@@ -26,8 +27,9 @@ TEST_CASE("multibase is base64url with a u before it") {
 TEST_CASE("version and id are short printable words") {
   CHECK(*parse_version(R"({"Version":"0.43.0","Commit":""})") == "0.43.0");
   CHECK(*parse_peer_id(R"({"ID":"12D3KooW"})") == "12D3KooW");
-  for (const std::string body : {"", "[]", "{}", R"({"Version":1})", R"({"Version":""})", R"({"Version":"a b"})",
-                                 R"({"Version":"0.43\u0000"})", R"({"Version":"0.43.0"} x)", R"({"Version":"ä"})"}) {
+  for (const std::string body :
+       {"", "[]", "{}", R"({"Version":1})", R"({"Version":""})", R"({"Version":"a b"})",
+        R"({"Version":"0.43\u0000"})", R"({"Version":"0.43.0"} x)", R"({"Version":"ä"})"}) {
     CAPTURE(body);
     CHECK_FALSE(parse_version(body).ok());
   }
@@ -59,8 +61,8 @@ TEST_CASE("block/put must name exactly what was sent, in order") {
   const std::string a = R"({"Key":")" + blocks[0].cid.text() + "\",\"Size\":1}\n";
   const std::string b = R"({"Key":")" + blocks[1].cid.text() + "\",\"Size\":1}\n";
   CHECK(check_stored(a + b, blocks).ok());
-  for (const std::string& body : {std::string(), a, b + a, a + a, a + b + b, a + "x\n", a + b.substr(0, 20), a + "{}\n",
-                                  std::string(10'000, 'x')}) {
+  for (const std::string& body : {std::string(), a, b + a, a + a, a + b + b, a + "x\n",
+                                  a + b.substr(0, 20), a + "{}\n", std::string(10'000, 'x')}) {
     CAPTURE(body);
     CHECK_FALSE(check_stored(body, blocks).ok());
   }
@@ -72,10 +74,10 @@ TEST_CASE("a pubsub line is a message or refused") {
   CHECK(message->from == "12D3Koo");
   CHECK(message->data == Bytes("\x00\x01\xff", 3));
   for (const std::string& line :
-       {std::string(), std::string("{"), std::string("[]"), std::string("{}"), line_of("AAH_"), line_of("u*"),
-        line_of("uAA", ""), line_of("uAA", std::string(200, 'x')), std::string(R"({"from":1,"data":"uAA"})"),
-        std::string(R"({"from":"x","data":null})"), line_of("uAA") + "x",
-        std::string(R"({"from":"x","from":"y","data":"uAA"})")}) {
+       {std::string(), std::string("{"), std::string("[]"), std::string("{}"), line_of("AAH_"),
+        line_of("u*"), line_of("uAA", ""), line_of("uAA", std::string(200, 'x')),
+        std::string(R"({"from":1,"data":"uAA"})"), std::string(R"({"from":"x","data":null})"),
+        line_of("uAA") + "x", std::string(R"({"from":"x","from":"y","data":"uAA"})")}) {
     CAPTURE(line);
     CHECK_FALSE(parse_message(line).ok());
   }

@@ -31,26 +31,33 @@ struct Script : std::enable_shared_from_this<Script<Protocol>> {
   Script(asio::io_context& loop, const typename Protocol::endpoint& at) : acceptor(loop, at) {}
 
   void accept() {
-    acceptor.async_accept([self = this->shared_from_this()](auto error, typename Protocol::socket socket) {
-      if (error) return;
-      ++self->connections;
-      self->serve(std::make_shared<typename Protocol::socket>(std::move(socket)), std::make_shared<asio::streambuf>());
-      self->accept();
-    });
+    acceptor.async_accept(
+        [self = this->shared_from_this()](auto error, typename Protocol::socket socket) {
+          if (error) return;
+          ++self->connections;
+          self->serve(std::make_shared<typename Protocol::socket>(std::move(socket)),
+                      std::make_shared<asio::streambuf>());
+          self->accept();
+        });
   }
-  void serve(std::shared_ptr<typename Protocol::socket> socket, std::shared_ptr<asio::streambuf> buffer) {
-    asio::async_read_until(*socket, *buffer, "\r\n\r\n", [self = this->shared_from_this(), socket, buffer](auto error, size_t size) {
-      if (error) return;
-      self->requests.emplace_back(asio::buffer_cast<const char*>(buffer->data()), size);
-      buffer->consume(buffer->size());
-      if (self->answers.empty()) return self->held.push_back(socket);
-      const Answer answer = self->answers.front();
-      self->answers.erase(self->answers.begin());
-      auto text = std::make_shared<std::string>(answer.text);
-      asio::async_write(*socket, asio::buffer(*text), [self, socket, buffer, text, close = answer.close](auto failed, size_t) {
-        if (!failed && !close) self->serve(socket, buffer);
-      });
-    });
+  void serve(std::shared_ptr<typename Protocol::socket> socket,
+             std::shared_ptr<asio::streambuf> buffer) {
+    asio::async_read_until(
+        *socket, *buffer, "\r\n\r\n",
+        [self = this->shared_from_this(), socket, buffer](auto error, size_t size) {
+          if (error) return;
+          self->requests.emplace_back(asio::buffer_cast<const char*>(buffer->data()), size);
+          buffer->consume(buffer->size());
+          if (self->answers.empty()) return self->held.push_back(socket);
+          const Answer answer = self->answers.front();
+          self->answers.erase(self->answers.begin());
+          auto text = std::make_shared<std::string>(answer.text);
+          asio::async_write(
+              *socket, asio::buffer(*text),
+              [self, socket, buffer, text, close = answer.close](auto failed, size_t) {
+                if (!failed && !close) self->serve(socket, buffer);
+              });
+        });
   }
 
   typename Protocol::acceptor acceptor;
@@ -64,11 +71,16 @@ using Tcp = asio::ip::tcp;
 
 struct Fixture {
   Fixture() { server->accept(); }
-  ~Fixture() { server->acceptor.close(); loop.restart(); loop.poll(); }
+  ~Fixture() {
+    server->acceptor.close();
+    loop.restart();
+    loop.poll();
+  }
 
   HttpRequest request() {
     HttpRequest out;
-    out.url = "http://127.0.0.1:" + std::to_string(server->acceptor.local_endpoint().port()) + "/api";
+    out.url =
+        "http://127.0.0.1:" + std::to_string(server->acceptor.local_endpoint().port()) + "/api";
     out.on_done = [this](Result<HttpResponse> response) { done.push_back(std::move(response)); };
     return out;
   }
@@ -88,15 +100,18 @@ struct Fixture {
   }
 
   asio::io_context loop;
-  std::shared_ptr<Script<Tcp>> server = std::make_shared<Script<Tcp>>(loop, Tcp::endpoint(asio::ip::address_v4::loopback(), 0));
+  std::shared_ptr<Script<Tcp>> server =
+      std::make_shared<Script<Tcp>>(loop, Tcp::endpoint(asio::ip::address_v4::loopback(), 0));
   std::vector<Result<HttpResponse>> done;
   HttpClient client{loop};
 };
 
 std::string answer(std::string_view body, std::string_view status = "200 OK") {
-  return "HTTP/1.1 " + std::string(status) + "\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + std::string(body);
+  return "HTTP/1.1 " + std::string(status) + "\r\nContent-Length: " + std::to_string(body.size()) +
+         "\r\n\r\n" + std::string(body);
 }
-const std::string kChunkedHead = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Stream-Error\r\n\r\n";
+const std::string kChunkedHead =
+    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Stream-Error\r\n\r\n";
 
 }  // namespace
 
@@ -123,7 +138,8 @@ TEST_CASE_FIXTURE(Fixture, "a request is a POST with the given headers and witho
   CHECK(server->requests[0].starts_with("POST /api HTTP/1.1\r\n"));
   CHECK(server->requests[0].find("Authorization: Bearer secret\r\n") != std::string::npos);
   CHECK(server->requests[0].find("Content-Length: 0\r\n") != std::string::npos);
-  CHECK(server->requests[1].find("Content-Type: multipart/form-data; boundary=ptwop-") != std::string::npos);
+  CHECK(server->requests[1].find("Content-Type: multipart/form-data; boundary=ptwop-") !=
+        std::string::npos);
   CHECK(server->requests[1].find("Expect") == std::string::npos);
 }
 
@@ -135,7 +151,8 @@ TEST_CASE_FIXTURE(Fixture, "the environment's proxy is not used") {
 }
 
 TEST_CASE_FIXTURE(Fixture, "redirects are answers, other protocols are refused") {
-  server->answers = {{"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:9/\r\nContent-Length: 0\r\n\r\n"}};
+  server->answers = {
+      {"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:9/\r\nContent-Length: 0\r\n\r\n"}};
   CHECK(ask(request())->status == 302);
   auto file = request();
   file.url = "file:///etc/hostname";
@@ -143,7 +160,8 @@ TEST_CASE_FIXTURE(Fixture, "redirects are answers, other protocols are refused")
 }
 
 TEST_CASE_FIXTURE(Fixture, "an answer that is too large ends the request") {
-  server->answers = {{answer(std::string(1001, 'x')), true}, {"HTTP/1.1 200 OK\r\nX: " + std::string(70'000, 'x') + "\r\n\r\n", true}};
+  server->answers = {{answer(std::string(1001, 'x')), true},
+                     {"HTTP/1.1 200 OK\r\nX: " + std::string(70'000, 'x') + "\r\n\r\n", true}};
   auto small = request();
   small.body_bytes_max = 1000;
   CHECK(ask(std::move(small)).error().code == Code::too_large);
@@ -155,7 +173,8 @@ TEST_CASE_FIXTURE(Fixture, "silence, refusal and cuts are errors of their own") 
   silent.total_timeout_ms = 100;
   CHECK(ask(std::move(silent)).error().code == Code::timed_out);
 
-  server->answers = {{"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", true}, {"nonsense\r\n\r\n", true}};
+  server->answers = {{"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", true},
+                     {"nonsense\r\n\r\n", true}};
   CHECK(ask(request()).error().code == Code::kubo_offline);
   CHECK(ask(request()).error().code == Code::kubo_offline);
 
@@ -165,7 +184,8 @@ TEST_CASE_FIXTURE(Fixture, "silence, refusal and cuts are errors of their own") 
   CHECK(ask(std::move(nobody)).error().code == Code::kubo_offline);
 }
 
-TEST_CASE_FIXTURE(Fixture, "a stream's beginning is told before any data, its end after all of it") {
+TEST_CASE_FIXTURE(Fixture,
+                  "a stream's beginning is told before any data, its end after all of it") {
   std::string events;
   auto stream = [&] {
     auto out = request();
@@ -178,10 +198,11 @@ TEST_CASE_FIXTURE(Fixture, "a stream's beginning is told before any data, its en
     };
     return out;
   };
-  server->answers = {{kChunkedHead},
-                     {kChunkedHead + "5\r\nhello\r\n7\r\n, world\r\n0\r\nX-Stream-Error: oops\r\n\r\n"},
-                     {answer("no", "500 Oops")},
-                     {kChunkedHead + "2\r\nab\r\n", true}};
+  server->answers = {
+      {kChunkedHead},
+      {kChunkedHead + "5\r\nhello\r\n7\r\n, world\r\n0\r\nX-Stream-Error: oops\r\n\r\n"},
+      {answer("no", "500 Oops")},
+      {kChunkedHead + "2\r\nab\r\n", true}};
   const auto silent = client.start(stream());
   REQUIRE(run([&] { return !events.empty(); }));
   CHECK(events == "open,");

@@ -1,0 +1,124 @@
+"""What the live suites share: real Kubo nodes, daemons beside them, and channels between those."""
+
+import base64
+import contextlib
+import http.client
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+import threading
+import unittest
+
+import kubo_nodes
+from daemon import Daemon, wait_until
+
+ARRIVAL_LIMIT_MS = 20_000  # generous: what is slow is for the benchmarks to say
+
+
+def needs_kubo():
+    """The ipfs binary. Without one the suite is skipped, but in CI it fails."""
+    binary = kubo_nodes.find_ipfs()
+    if not binary:
+        if os.environ.get("CI"):
+            raise AssertionError("no ipfs binary: CI must have one")
+        raise unittest.SkipTest("no ipfs binary: scripts/test builds one")
+    return binary
+
+
+def temporary_folder(stack):
+    """A short path (a socket's may have 107 bytes) that is gone afterwards."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="ptwop-"))
+    stack.callback(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def connected(daemon):
+    return daemon.call("system.info")["kubo"]["state"] == "connected"
+
+
+def identity(daemon):
+    return daemon.call("identity.show")["id"]
+
+
+def wait_for(daemon, channel, at, **more):
+    daemon.call("channel.wait", channel=channel, at=at, **{"timeout_ms": ARRIVAL_LIMIT_MS, **more})
+
+
+def share(name, kind, owner, *others, role="write", public=False):
+    """A channel of `owner` that the others joined and that they may use; its address."""
+    address = owner.call("channel.create", name=name, type=kind, public=public)["address"]
+    for other in others:
+        other.call("channel.join", address=address, name=name)
+        granted = owner.call("channel.grant", channel=name, id=identity(other), role=role)["at"]
+        wait_for(other, name, granted)
+    return address
+
+
+def cid_of(address):
+    return address.removeprefix("/ptwop/")
+
+
+def topic_of(address):
+    return "ptwop/1/" + cid_of(address)
+
+
+class Trio:
+    """Kubo nodes k1 and k2, connected; daemons a and c beside k1, b beside k2."""
+
+    def __init__(self):
+        binary = needs_kubo()
+        self.stack = contextlib.ExitStack()
+        try:
+            self.folder = temporary_folder(self.stack)
+            self.k1, self.k2 = (kubo_nodes.KuboNode(binary, self.folder / name) for name in ("k1", "k2"))
+            for node in (self.k1, self.k2):
+                self.stack.callback(node.kill)
+                node.start()
+            kubo_nodes.connect(self.k1, self.k2)
+            self.a, self.b, self.c = (self.daemon(name, kubo) for name, kubo in
+                                      (("a", self.k1), ("b", self.k2), ("c", self.k1)))
+        except BaseException:
+            self.stack.close()
+            raise
+
+    def daemon(self, name, kubo, **more):
+        """One more, started and beside its Kubo; killed at the end."""
+        daemon = Daemon(self.folder / name, kubo=kubo, **more)
+        self.stack.callback(daemon.kill)
+        daemon.start()
+        wait_until(lambda: connected(daemon))
+        return daemon
+
+    def close(self):
+        self.stack.close()
+
+
+class Eavesdropper:
+    """All messages of a topic, as a plain subscriber of the Kubo node gets them."""
+
+    def __init__(self, node, topic):
+        host, port = node.url.removeprefix("http://").split(":")
+        self.connection = http.client.HTTPConnection(host, int(port), timeout=30)
+        name = "u" + base64.urlsafe_b64encode(topic.encode()).decode().rstrip("=")
+        self.connection.request("POST", f"/api/v0/pubsub/sub?arg={name}")
+        self.answer = self.connection.getresponse()
+        assert self.answer.status == 200, self.answer.read()
+        self.messages = []
+        self.thread = threading.Thread(target=self._listen, daemon=True)
+        self.thread.start()
+
+    def _listen(self):
+        with contextlib.suppress(OSError, ValueError, AttributeError, http.client.HTTPException):
+            while line := self.answer.readline():
+                data = json.loads(line)["data"][1:]
+                self.messages.append(base64.urlsafe_b64decode(data + "=" * (-len(data) % 4)))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.connection.sock and self.connection.sock.shutdown(2)
+        self.connection.close()
+        self.thread.join(5)
