@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstring>
 
 #include "base/bytes.h"
 
@@ -228,10 +229,23 @@ Result<Value> parse(std::string_view text, size_t depth_max) {
 
 namespace {
 
+/// True if none of the next 8 bytes needs an escape: none is `"`, `\` or below a space. One byte at a time, this was a
+/// third of a read (https://graphics.stanford.edu/~seander/bithacks.html#ZeroInWord).
+bool plain_8(const char* bytes) {
+  constexpr uint64_t kOnes = 0x0101010101010101, kHighs = 0x8080808080808080;
+  uint64_t word;
+  std::memcpy(&word, bytes, sizeof word);
+  const auto has_zero = [](uint64_t w) { return (w - kOnes) & ~w & kHighs; };
+  const uint64_t below_space = (word - kOnes * ' ') & ~word & kHighs;
+  return (below_space | has_zero(word ^ kOnes * '"') | has_zero(word ^ kOnes * '\\')) == 0;
+}
+
 void append_escaped(std::string& out, std::string_view text) {
   constexpr char kDigits[] = "0123456789abcdef";
   size_t copied = 0;
   for (size_t i = 0; i < text.size(); ++i) {
+    while (i + 8 <= text.size() && plain_8(text.data() + i)) i += 8;
+    if (i == text.size()) break;
     const auto byte = static_cast<unsigned char>(text[i]);
     if (byte >= ' ' && byte != '"' && byte != '\\') continue;
     out.append(text, copied, i - copied);

@@ -103,7 +103,8 @@ Finding disk_finding(const Facts& facts) {
   if (refused > 0)
     return {"disk", Verdict::problem, fmt::format("{} writes were refused since the start because the disk was full", refused), remedy};
   if (!facts.disk) return {"disk", Verdict::note, "this user cannot see the data folder's file system", ""};
-  const std::string text = fmt::format("{} MiB free at {}", facts.disk->free_bytes >> 20, clean(facts.disk->path));
+  const std::string text = fmt::format("{} MiB free at {}{}", facts.disk->free_bytes >> 20, clean(facts.disk->path),
+                                       facts.disk->told ? "" : " (where data is by default: this ptwopd does not tell)");
   if (facts.disk->free_bytes < kDiskLowBytes) return {"disk", Verdict::problem, "only " + text, remedy};
   return {"disk", Verdict::good, text, ""};
 }

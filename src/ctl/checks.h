@@ -23,6 +23,7 @@ struct Finding {
 struct Disk {
   std::string path;
   uint64_t free_bytes = 0;  ///< For those who are not root.
+  bool told = false;        ///< The daemon named the folder; else it is where its data is by default.
 };
 
 struct Facts {

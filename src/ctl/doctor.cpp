@@ -26,7 +26,10 @@ std::optional<Disk> disk_at(const std::string& path) {
 
 /// Where the daemon says that its data is; else, for a daemon that does not say, where it is by default.
 std::optional<Disk> find_disk(const json::Value& info) {
-  if (auto disk = disk_at(std::string(member_text(info, "data")))) return disk;
+  if (auto disk = disk_at(std::string(member_text(info, "data")))) {
+    disk->told = true;
+    return disk;
+  }
   for (const std::string& path : data_candidates(system_environment))
     if (auto disk = disk_at(path)) return disk;
   return std::nullopt;

@@ -64,7 +64,7 @@ std::string_view noun_of(const Method& method) { return method.name.substr(0, me
 /// Rows of two columns.
 std::string rows_of(const std::vector<std::pair<std::string, std::string>>& rows) {
   size_t first = 0;
-  for (const auto& [left, right] : rows) first = std::max(first, std::min<size_t>(width(left), 40));
+  for (const auto& [left, right] : rows) first = std::max(first, std::min<size_t>(width(left), 50));
   std::string out;
   for (const auto& [left, right] : rows) {
     const size_t blanks = first - std::min(first, width(left));
@@ -148,7 +148,7 @@ std::string method_help(const Method& method) {
   out = out.substr(0, out.find("\n\n") + 2) + wrapped(out.substr(out.find("\n\n") + 2), kColumns, 0) + '\n';
   std::vector<std::pair<std::string, std::string>> rows;
   for (const Param& param : method.params)
-    rows.emplace_back(fmt::format("{:<11} {:<16} {:<18}", param.name, takes(method, param), presence(param)), param.summary);
+    rows.emplace_back(fmt::format("{:<10} {:<15} {:<17}", param.name, takes(method, param), presence(param)), param.summary);
   if (!rows.empty()) out += "\nParameters:\n" + rows_of(rows);
   out += fmt::format("\nResult: {}\n", fmt::join(schemas.result_members(method.name), ", "));
   rows.clear();

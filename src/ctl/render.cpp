@@ -30,6 +30,9 @@ const json::Value* only_list(const json::Value& result) {
   return list;
 }
 
+/// A name as people see it: times are shown as dates, so their unit goes.
+std::string shown_name(std::string_view name) { return clean(is_time(name) ? name.substr(0, name.size() - 3) : name); }
+
 std::string padded(const std::string& text, size_t columns) {
   return text + std::string(columns - std::min(columns, width(text)), ' ');
 }
@@ -120,8 +123,7 @@ std::string render_table(const std::vector<std::string>& headings, const std::ve
   };
   std::vector<std::string> shown = headings;
   for (std::string& heading : shown) {
-    if (is_time(heading)) heading.resize(heading.size() - 3);
-    heading = clean(heading);
+    heading = shown_name(heading);
     for (char& c : heading)
       if (c >= 'a' && c <= 'z') c = static_cast<char>(c - 'a' + 'A');
   }
@@ -136,7 +138,7 @@ std::string render_human(const json::Value& result, size_t columns) {
   if (const json::Value* list = only_list(result)) return list_text(*list, columns);
   std::string out, tables;
   size_t name_width = 0;
-  for (const auto& [name, value] : result.members) name_width = std::max(name_width, width(name));
+  for (const auto& [name, value] : result.members) name_width = std::max(name_width, width(shown_name(name)));
   for (const auto& [name, value] : result.members) {
     if (value.is(Kind::array)) {
       if (!value.items.empty()) tables += '\n' + clean(name) + ":\n" + list_text(value, columns);
@@ -144,9 +146,9 @@ std::string render_human(const json::Value& result, size_t columns) {
       std::string inner;
       for (const auto& [inner_name, inner_value] : value.members)
         inner += (inner.empty() ? "" : ", ") + clean(inner_name) + " " + render_cell(inner_name, inner_value);
-      out += padded(clean(name), name_width) + std::string(kGap) + (inner.empty() ? "-" : inner) + '\n';
+      out += padded(shown_name(name), name_width) + std::string(kGap) + (inner.empty() ? "-" : inner) + '\n';
     } else {
-      out += padded(clean(name), name_width) + std::string(kGap) + render_cell(name, value) + '\n';
+      out += padded(shown_name(name), name_width) + std::string(kGap) + render_cell(name, value) + '\n';
     }
   }
   return out + tables;

@@ -10,9 +10,8 @@ namespace ptwop::engine {
 namespace {
 
 // Inline nodes travel at once; a node is closed before its block could grow over that.
+constexpr uint64_t kWaitingTickMs = 250;
 constexpr size_t kOpsBytesTarget = limits::kInlineNodeBytesMax - (8 << 10);
-constexpr size_t kAnswerBytesMax = 2 << 20;
-constexpr uint64_t kRetryMs = 250;
 
 /// The accepted nodes of a channel as the engine's turn (or the committed store) has them.
 class Source : public types::NodeSource {
@@ -70,16 +69,31 @@ Result<void> Channel::load() {
     membership_.emplace(std::move(manifest));
   }
   PTWOP_CHECK(lists_.load());
+  for (const auto& [id, state] : lists_.all()) time_max_ = std::max(time_max_, state.record.time);
+  PTWOP_CHECK(evaluate_membership());
+  show();
+  return {};
+}
+
+// From all applied control nodes: at the start, and after some were taken back.
+Result<void> Channel::evaluate_membership() {
+  if (!membership_) return {};
+  membership_.emplace(access::Membership(membership_->manifest()));
   for (const auto& [id, state] : lists_.all()) {
-    time_max_ = std::max(time_max_, state.record.time);
-    if (!state.record.name.control || !membership_) continue;
+    if (!state.record.name.control) continue;
     for (uint64_t number = 1; number <= state.record.applied.number; ++number) {
       PTWOP_TRY(const list::Node node, lists_.node(id, number));
       apply_control(node);
     }
   }
-  show();
   return {};
+}
+
+uint64_t Channel::due_ms() const {
+  const bool waits = lists_.waiting() > 0 || !awaited_.empty();
+  const uint64_t soon = waits ? world_.now_ms() + kWaitingTickMs : UINT64_MAX;
+  if (!world_.kubo.connected || !world_.kubo.pubsub) return soon;
+  return std::min(soon, talk_.replicator().next_tick_ms());
 }
 
 void Channel::start(access::Manifest manifest) { membership_.emplace(std::move(manifest)); }
@@ -146,7 +160,8 @@ void Channel::open_node() {
   list::ListName name = own_list(false);
   const ListState* state = lists_.find(list::list_id(record_.cid, name));
   // Never continue a list that was cut, or whose tail is elsewhere (an old copy of the data folder): a new one.
-  if (own_stale_ || (state && (state->record.cut || state->record.applied.number < state->record.held.number))) {
+  if (own_stale_ || lists_.waits(list::list_id(record_.cid, name)) ||
+      (state && (state->record.cut || state->record.applied.number < state->record.held.number))) {
     world_.ports.entropy.fill(record_.data.raw.data(), list::Incarnation::kSize);
     save_record();
     own_stale_ = false;
@@ -255,238 +270,6 @@ Result<list::At> Channel::write_control(const std::vector<Bytes>& ops) {
   finish_node(node, ops, true);
   apply_control(node);
   return node.at();
-}
-
-// --- what comes in ---------------------------------------------------------------------------------------------------
-
-void Channel::on_message(std::string_view from, BytesView bytes) {
-  auto message = talk_.receive(from, bytes);
-  if (!message) return;
-  const uint64_t now = world_.now_ms();
-  sync::Replicator& replicator = talk_.replicator();
-  if (auto* nodes = std::get_if<sync::Nodes>(&message->body)) {
-    if (!nodes->manifest.empty()) take_manifest(nodes->manifest);
-    for (const sync::LargeNode& large : nodes->large) {
-      const ListState* state = lists_.find(large.list);
-      if ((!state || state->record.held.number < large.number) && talk_.fetch(large.cid)) world_.ports.blocks.get(large.cid);
-    }
-    if (membership_) take_nodes(std::move(nodes->nodes));
-    std::vector<list::At> there;
-    for (const auto& id : arrived_) {
-      const auto it = lists_.holdings().find(id);
-      if (it != lists_.holdings().end()) there.push_back({id, it->second.position});
-    }
-    arrived_.clear();
-    replicator.on_nodes(message->sender, there, nodes->last, now);
-  } else if (auto* clock = std::get_if<sync::ClockMessage>(&message->body)) {
-    for (const sync::ClockEntry& entry : clock->entries) note_own(entry.at.list, entry.at.position.number);
-    const bool member = membership_ && membership_->role(message->sender) != access::Role::none;
-    replicator.on_clock(*message, member, now, world_.wall_ms());
-  } else if (auto* want = std::get_if<sync::Want>(&message->body)) {
-    if (want->to == world_.me.key() && (want->to_boot == 0 || want->to_boot == world_.boot)) serve(*want);
-  }
-}
-
-// Somebody holds more of our own list than we do: this folder is an older copy. Its list must not be continued.
-void Channel::note_own(const list::ListId& id, uint64_t number) {
-  if (id != list::list_id(record_.cid, own_list(false))) return;
-  const ListState* state = lists_.find(id);
-  const uint64_t here = (state ? state->record.held.number : 0) + (open_ ? 1 : 0);
-  if (number > here) own_stale_ = true;
-}
-
-void Channel::serve(const sync::Want& want) {
-  std::vector<Bytes> blocks;
-  std::vector<Block> large;
-  std::vector<sync::LargeNode> names;
-  size_t bytes = 0;
-  for (const sync::Range& range : want.ranges) {
-    auto part = lists_.range(range, kAnswerBytesMax - bytes);
-    if (!part) return break_turn(part.error());
-    for (Bytes& block : *part) {
-      bytes += block.size();
-      if (block.size() <= limits::kInlineNodeBytesMax) {
-        blocks.push_back(std::move(block));
-        continue;
-      }
-      const auto node = list::decode(block);
-      if (!node) continue;
-      names.push_back({node->id, node->number, node->cid});
-      large.push_back({node->cid, std::move(block)});
-    }
-    if (bytes >= kAnswerBytesMax) break;
-  }
-  if (!large.empty()) world_.put_large(number_, std::move(large), names);
-  talk_.answer(std::move(blocks), {}, want.manifest && membership_ ? record_.manifest : Bytes{});
-}
-
-void Channel::take_nodes(std::vector<Bytes> blocks) {
-  for (Bytes& block : blocks) take_node(std::move(block));
-}
-
-void Channel::take_node(Bytes block) {
-  auto node = list::decode(block);
-  if (!node) return world_.refuse(node.error().code == Code::too_large ? "oversized" : "not_canonical");
-  note_own(node->id, node->number);
-  if (open_ && node->id == open_->node.id && node->number >= open_->node.number) return world_.refuse("own_list");
-  arrived_.insert(node->id);
-  lists_.offer(std::move(*node), std::move(block), *membership_);
-}
-
-void Channel::on_block(const ipld::Cid& cid, Result<Bytes> block) {
-  talk_.fetched(cid);
-  if (!block || ipld::Cid::of(*block) != cid) return;
-  if (cid == record_.cid) take_manifest(*block);
-  else if (membership_) take_node(std::move(*block));
-}
-
-void Channel::on_stored(const std::vector<sync::LargeNode>& large) {
-  for (const sync::LargeNode& node : large) talk_.announce(node);
-}
-
-// --- held nodes become state -----------------------------------------------------------------------------------------
-
-void Channel::follow_events() {
-  const uint64_t now = world_.now_ms();
-  sync::Replicator& replicator = talk_.replicator();
-  Lists::Events events = lists_.take_events();
-  for (const list::ListId& id : events.cut)
-    if (ListState* state = lists_.find(id)) undo_from(id, *state);
-  for (const list::ListId& id : events.grown) {
-    const ListState* state = lists_.find(id);
-    time_max_ = std::max(time_max_, state->record.time);
-    replicator.on_held(id, state->record.name.writer == world_.me.key(), now);
-  }
-  for (const list::At& at : events.claims) replicator.on_claim(at, now);
-  for (const list::At& at : events.branches) replicator.on_branch(at, now);
-}
-
-void Channel::settle() {
-  close_node();
-  if (membership_) {
-    apply_all();
-    if (membership_changed_ || world_.now_ms() >= retry_at_ms_) {
-      retry_at_ms_ = world_.now_ms() + kRetryMs;
-      membership_changed_ = false;
-      if (lists_.waiting() > 0) {
-        lists_.retry(*membership_);
-        apply_all();
-      }
-    }
-  }
-  lists_.save();
-}
-
-void Channel::apply_all() {
-  bool progress = true;
-  while (progress && !world_.broken) {
-    follow_events();
-    progress = false;
-    const std::set<list::ListId> ids = lists_.unapplied();
-    for (const list::ListId& id : ids) {
-      ListState* state = lists_.find(id);
-      while (state->record.applied.number < state->applicable() && apply_next(id, *state)) progress = true;
-      if (state->record.applied.number >= state->applicable()) lists_.unapplied().erase(id);
-    }
-  }
-}
-
-bool Channel::seen_met(const list::Node& node, ListState& state) {
-  bool met = true;
-  for (const list::At& at : node.seen) {
-    const ListState* other = lists_.find(at.list);
-    if (other && (other->record.applied.number >= at.position.number ||
-                  (other->record.cut && at.position.number >= other->record.cut)))
-      continue;
-    met = false;
-    talk_.replicator().on_claim(at, world_.now_ms());
-  }
-  if (met) return true;
-  const uint64_t now = world_.now_ms();
-  if (state.blocked_since_ms == 0) state.blocked_since_ms = now;
-  return now - state.blocked_since_ms >= limits::kSeenWaitMs;
-}
-
-bool Channel::apply_next(const list::ListId& id, ListState& state) {
-  const auto node = lists_.node(id, state.record.applied.number + 1);
-  if (!node) {
-    break_turn(node.error());
-    return false;
-  }
-  if (node->list.control) {
-    apply_control(*node);
-  } else {
-    const types::Type* type = types::find_type(membership_->manifest().type);
-    std::vector<Bytes> ops;
-    if (!type || open_ops(*node, ops) == Opened::no_key || !seen_met(*node, state)) return false;
-    for (const Bytes& op : ops)
-      if (!type->check(op)) {
-        world_.refuse("void");
-        ops.clear();
-        break;
-      }
-    ChannelState channel_state(world_.txn, number_);
-    for (uint32_t index = 0; index < ops.size(); ++index)
-      if (const auto ok = type->apply(channel_state, {{node->time, id, node->number, index}, node->list.writer}, ops[index]); !ok) {
-        break_turn(ok.error());
-        return false;
-      }
-  }
-  lists_.set_applied(state, id, node->position());
-  return true;
-}
-
-Channel::Opened Channel::open_ops(const list::Node& node, std::vector<Bytes>& ops) const {
-  Bytes framed = node.body;
-  if (static_cast<bool>(node.epoch) == membership_->manifest().is_public) {
-    world_.refuse("void");
-    return Opened::empty;
-  }
-  if (node.epoch) {
-    const access::Epoch* epoch = membership_->epoch(node.epoch);
-    if (!epoch || epoch->secret.empty()) return Opened::no_key;
-    auto opened = access::open_body(node, access::body_key(epoch->secret));
-    if (!opened) {
-      world_.refuse("void");
-      return Opened::empty;
-    }
-    framed = std::move(*opened);
-  }
-  auto unframed = access::unframe_ops(framed);
-  if (!unframed) {
-    world_.refuse("void");
-    return Opened::empty;
-  }
-  ops = std::move(*unframed);
-  return Opened::ops;
-}
-
-void Channel::apply_control(const list::Node& node) {
-  membership_changed_ = true;
-  const auto ops = access::unframe_ops(node.body);
-  if (!ops || !membership_->apply(node, *ops, world_.me)) world_.refuse("void");
-}
-
-// The cut of a list fell: what was applied from there on is taken back, newest first.
-void Channel::undo_from(const list::ListId& id, ListState& state) {
-  const types::Type* type = types::find_type(membership_->manifest().type);
-  ChannelState channel_state(world_.txn, number_);
-  const auto source = make_source(true);
-  while (state.record.applied.number > state.applicable() && !world_.broken) {
-    const uint64_t number = state.record.applied.number;
-    const auto node = lists_.node(id, number);
-    if (!node) return break_turn(node.error());
-    std::vector<Bytes> ops;
-    if (!node->list.control && type) open_ops(*node, ops);
-    if (std::any_of(ops.begin(), ops.end(), [&](const Bytes& op) { return !type->check(op); })) ops.clear();
-    for (size_t i = ops.size(); i-- > 0;) {
-      const types::OpContext at{{node->time, id, number, static_cast<uint32_t>(i)}, node->list.writer};
-      if (const auto ok = type->undo(channel_state, at, ops[i], *source); !ok) return break_turn(ok.error());
-    }
-    lists_.set_applied(state, id, {number - 1, node->prev ? node->prev.tag() : 0});
-  }
-  log::warn("engine", "a list is forked: what its writer wrote from there on does not count",
-            {{"channel", view_->address}, {"list", hex(id.view())}, {"from", state.record.cut}});
 }
 
 std::unique_ptr<types::NodeSource> Channel::make_source(bool in_turn) const {

@@ -50,6 +50,8 @@ class Channel {
   void show();
   /// …and, once it is durable, what goes out.
   void publish();
+  /// When `tick` is wanted next (mono).
+  uint64_t due_ms() const;
   void tick() { talk_.tick(membership_.has_value()); }
 
 
@@ -85,14 +87,14 @@ class Channel {
   list::ListName own_list(bool control) const;
   bool replay(const std::string& request, Done<Written>& done);
 
-  void note_own(const list::ListId& id, uint64_t number);
+  void note_own(const sync::ClockMessage& clock);
   void serve(const sync::Want& want);
-  void take_nodes(std::vector<Bytes> blocks);
-  void take_node(Bytes block);
+  std::optional<list::At> take_node(Bytes block);
   void follow_events();
   void apply_all();
   bool apply_next(const list::ListId& id, ListState& state);
-  bool seen_met(const list::Node& node, ListState& state);
+  bool seen_met(const list::Node& node);
+  Result<void> evaluate_membership();
   void apply_control(const list::Node& node);
   enum class Opened : uint8_t { ops, empty, no_key };
   Opened open_ops(const list::Node& node, std::vector<Bytes>& ops) const;
@@ -107,11 +109,16 @@ class Channel {
   Talk talk_;
   std::optional<access::Membership> membership_;
   std::optional<OpenNode> open_;
+  struct Awaited {
+    uint64_t since_ms = 0;  ///< mono
+    uint64_t number = 0;
+  };
+  std::map<list::ListId, Awaited> awaited_;  ///< Lists that applied nodes had seen further than they are here.
   uint64_t time_max_ = 0;        ///< Of all nodes held: own stamps follow it.
   bool membership_changed_ = false;
+  bool own_compared_ = false;    ///< A member's clock was compared with our own list since the start.
   bool own_stale_ = false;       ///< Others hold more of our own list than we do.
   std::vector<Bytes> fresh_;     ///< Own nodes of this turn, to be announced after the commit.
-  std::set<list::ListId> arrived_;
   uint64_t retry_at_ms_ = 0;
 };
 

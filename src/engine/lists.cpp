@@ -256,7 +256,6 @@ Result<std::vector<Bytes>> Lists::range(const sync::Range& range, size_t bytes_m
 
 void Lists::set_applied(ListState& state, const list::ListId& id, list::Position position) {
   state.record.applied = position;
-  state.blocked_since_ms = 0;
   dirty_.insert(id);
   if (position.number >= state.applicable()) unapplied_.erase(id);
 }

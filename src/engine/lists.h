@@ -14,7 +14,6 @@ namespace ptwop::engine {
 
 struct ListState {
   ListRecord record;
-  uint64_t blocked_since_ms = 0;  ///< mono; when the next node began to wait for what it had seen. 0: it does not.
 
   /// The number up to which nodes may be applied: beyond it there is nothing, or a fork.
   uint64_t applicable() const {
@@ -65,6 +64,7 @@ class Lists {
   void save();
   void end_turn() { fresh_.clear(); }
   uint64_t waiting() const { return waiting_count_; }
+  bool waits(const list::ListId& list) const { return waiting_.contains(list); }
 
  private:
   struct Waiting {

@@ -155,8 +155,8 @@ void UnixStream::consume(size_t bytes) {
 }
 
 void UnixStream::pause_reading(bool paused) {
-  io_->paused = paused;
-  io_->read();
+  const bool resumed = std::exchange(io_->paused, paused) && !paused;
+  if (resumed) io_->read();
 }
 
 void UnixStream::finish() {

@@ -7,7 +7,8 @@ namespace {
 
 constexpr size_t kPeersMax = 512;
 constexpr size_t kStrangerClockMax = 256;
-constexpr size_t kWantedMax = 4096;
+constexpr size_t kWantedMax = 4096, kWantedByStrangersMax = 256;
+constexpr uint64_t kMissingMax = uint64_t{1} << 53;  // what JSON readers can hold
 constexpr uint64_t kPeerFreshMs = 60'000;
 constexpr uint64_t kQuietMinMs = 5'000, kQuietMaxMs = 15'000;
 constexpr uint64_t kAfterChangeMs = 1'000;  // the announcement itself carries the change: this heals its loss
@@ -67,14 +68,14 @@ void Replicator::on_clock(const Message& message, bool member, uint64_t now_ms, 
   size_t same = 0;
   bool they_lack = false;
   for (const ClockEntry& theirs : clock.entries) {
+    const auto mine = holdings_.find(theirs.at.list);
+    if (mine == holdings_.end()) want(theirs.at.list, theirs.at.position.number, 0, member, now_ms, kWantDelayMs);
+    // What is remembered of a peer is bounded by what is held or wanted here.
+    if (mine == holdings_.end() && !wanted_.contains(theirs.at.list)) continue;
     if (!member && peer.clock.size() >= kStrangerClockMax && !peer.clock.contains(theirs.at.list)) continue;
     ClockEntry& known = peer.clock[theirs.at.list];
     if (known.at.position.number <= theirs.at.position.number) known = theirs;
-    const auto mine = holdings_.find(theirs.at.list);
-    if (mine == holdings_.end()) {
-      want(theirs.at.list, theirs.at.position.number, 0, now_ms, kWantDelayMs);
-      continue;
-    }
+    if (mine == holdings_.end()) continue;
     const Held& held = mine->second;
     const list::Position& there = theirs.at.position;
     if (there == held.position && theirs.cut == held.cut) ++same;
@@ -83,7 +84,7 @@ void Replicator::on_clock(const Message& message, bool member, uint64_t now_ms, 
     if (theirs.cut && (!held.cut || theirs.cut < held.cut)) cut = theirs.cut;  // they know of a fork
     else if (there.number == held.position.number && there.tag != held.position.tag && !held.cut)
       cut = there.number;  // another branch
-    if (there.number > held.position.number || cut) want(theirs.at.list, there.number, cut, now_ms, kWantDelayMs);
+    if (there.number > held.position.number || cut) want(theirs.at.list, there.number, cut, member, now_ms, kWantDelayMs);
   }
   if (clock.ask) {
     clock_within(now_ms, jitter_.between(1, 20));
@@ -95,9 +96,9 @@ void Replicator::on_clock(const Message& message, bool member, uint64_t now_ms, 
   }
 }
 
-void Replicator::on_nodes(const list::PublicKey& sender, const std::vector<list::At>& held_there, bool last, uint64_t now_ms) {
+void Replicator::on_nodes(const list::PublicKey& sender, const std::map<list::ListId, list::At>& held_there, bool last, uint64_t now_ms) {
   Peer& peer = peers_[sender];
-  for (const list::At& at : held_there) {
+  for (const auto& [list, at] : held_there) {
     if (!peer.clock.contains(at.list) && peer.clock.size() >= kStrangerClockMax) continue;
     ClockEntry& known = peer.clock[at.list];
     if (known.at.position.number < at.position.number) known.at = at;
@@ -111,15 +112,15 @@ void Replicator::on_nodes(const list::PublicKey& sender, const std::vector<list:
 void Replicator::on_claim(const list::At& at, uint64_t now_ms) {
   const auto mine = holdings_.find(at.list);
   if (mine == holdings_.end() || mine->second.position.number < at.position.number)
-    want(at.list, at.position.number, 0, now_ms, kWantDelayMs);
+    want(at.list, at.position.number, 0, true, now_ms, kWantDelayMs);
 }
 
-void Replicator::on_branch(const list::At& at, uint64_t now_ms) { want(at.list, 0, at.position.number, now_ms, 0); }
+void Replicator::on_branch(const list::At& at, uint64_t now_ms) { want(at.list, 0, at.position.number, true, now_ms, 0); }
 
 void Replicator::on_held(const list::ListId& list, bool by_us, uint64_t now_ms) {
-  if (const auto it = wanted_.find(list); it != wanted_.end()) {
+  if (auto it = wanted_.find(list); it != wanted_.end()) {
     it->second.tries = 0;
-    if (satisfied(list, it->second)) wanted_.erase(it);
+    if (satisfied(list, it->second)) forget(it);
   }
   suppressed_ = 0;
   // What others sent us, others have too: only own writes need our clock soon.
@@ -147,15 +148,27 @@ void Replicator::clock_within(uint64_t now_ms, uint64_t delay_ms) {
   if (clock_at_ms_ == 0 || at < clock_at_ms_) clock_at_ms_ = at;
 }
 
-void Replicator::want(const list::ListId& list, uint64_t to, uint64_t cut, uint64_t now_ms, uint64_t delay_ms) {
-  const auto it = wanted_.find(list);
+void Replicator::want(const list::ListId& list, uint64_t to, uint64_t cut, bool by_member, uint64_t now_ms, uint64_t delay_ms) {
+  auto it = wanted_.find(list);
   if (it == wanted_.end()) {
-    if (wanted_.size() >= kWantedMax) return;
-    wanted_[list] = {to, cut, now_ms + delay_ms, 0, {}, false};
-    return;
+    // Strangers may serve a channel, but their claims must not crowd out what members say.
+    const size_t max = by_member ? kWantedMax : kWantedByStrangersMax;
+    if ((by_member ? wanted_.size() : wanted_by_strangers_) >= max) return;
+    it = wanted_.emplace(list, Wanted{}).first;
+    it->second.ask_at_ms = now_ms + delay_ms;
+    it->second.by_member = by_member;
+    wanted_by_strangers_ += !by_member;
+  } else if (by_member && !it->second.by_member) {
+    it->second.by_member = true;
+    --wanted_by_strangers_;
   }
   it->second.to = std::max(it->second.to, to);
   if (cut && (!it->second.cut || cut < it->second.cut)) it->second.cut = cut;
+}
+
+void Replicator::forget(std::map<list::ListId, Wanted>::iterator& it) {
+  wanted_by_strangers_ -= !it->second.by_member;
+  it = wanted_.erase(it);
 }
 
 bool Replicator::satisfied(const list::ListId& list, const Wanted& wanted) const {
@@ -199,7 +212,7 @@ Replicator::Output Replicator::tick(uint64_t now_ms, bool need_manifest) {
     const auto& list = it->first;
     Wanted& wanted = it->second;
     if (satisfied(list, wanted) || wanted.tries > kTriesMax) {  // given up: the next clock that names it starts anew
-      it = wanted_.erase(it);
+      forget(it);
       continue;
     }
     ++it;
@@ -248,7 +261,8 @@ uint64_t Replicator::missing() const {
   for (const auto& [list, wanted] : wanted_) {
     const auto mine = holdings_.find(list);
     const uint64_t held = mine == holdings_.end() ? 0 : mine->second.position.number;
-    if (wanted.to > held && !(mine != holdings_.end() && mine->second.cut)) sum += wanted.to - held;
+    if (wanted.by_member && wanted.to > held && !(mine != holdings_.end() && mine->second.cut))
+      sum += std::min(wanted.to - held, kMissingMax - sum);
   }
   return sum;
 }

@@ -52,7 +52,7 @@ class Replicator {
 
   void on_clock(const Message& message, bool member, uint64_t now_ms, uint64_t wall_ms);
   /// `nodes` from a peer: it holds what it sends. `last`: its answer to our want ends here.
-  void on_nodes(const list::PublicKey& sender, const std::vector<list::At>& held_there, bool last, uint64_t now_ms);
+  void on_nodes(const list::PublicKey& sender, const std::map<list::ListId, list::At>& held_there, bool last, uint64_t now_ms);
   /// Something that we hold names this position: it exists somewhere.
   void on_claim(const list::At& at, uint64_t now_ms);
   /// Another branch of this list exists at this number: its node there is the proof of a fork.
@@ -91,8 +91,10 @@ class Replicator {
     unsigned tries = 0;
     list::PublicKey asked;
     bool asked_any = false;
+    bool by_member = false;   ///< A member, or something that we hold, says that it exists.
   };
-  void want(const list::ListId& list, uint64_t to, uint64_t cut, uint64_t now_ms, uint64_t delay_ms);
+  void want(const list::ListId& list, uint64_t to, uint64_t cut, bool by_member, uint64_t now_ms, uint64_t delay_ms);
+  void forget(std::map<list::ListId, Wanted>::iterator& it);  ///< Moves on to the next.
   bool satisfied(const list::ListId& list, const Wanted& wanted) const;
   const list::PublicKey* choose(const list::ListId& list, const Wanted& wanted, uint64_t now_ms);
   void clock_within(uint64_t now_ms, uint64_t delay_ms);
@@ -102,6 +104,7 @@ class Replicator {
   Jitter jitter_;
   std::map<list::PublicKey, Peer> peers_;
   std::map<list::ListId, Wanted> wanted_;
+  size_t wanted_by_strangers_ = 0;
   uint64_t clock_at_ms_ = 0;
   uint64_t clock_sent_ms_ = 0;
   unsigned suppressed_ = 0;

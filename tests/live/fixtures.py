@@ -61,7 +61,8 @@ def cid_of(address):
 
 
 def topic_of(address):
-    return "ptwop/1/" + cid_of(address)
+    """The channel's pubsub topic as Kubo's RPC names it, in multibase."""
+    return "u" + base64.urlsafe_b64encode(f"ptwop/1/{cid_of(address)}".encode()).decode().rstrip("=")
 
 
 class Trio:
@@ -101,8 +102,7 @@ class Eavesdropper:
     def __init__(self, node, topic):
         host, port = node.url.removeprefix("http://").split(":")
         self.connection = http.client.HTTPConnection(host, int(port), timeout=30)
-        name = "u" + base64.urlsafe_b64encode(topic.encode()).decode().rstrip("=")
-        self.connection.request("POST", f"/api/v0/pubsub/sub?arg={name}")
+        self.connection.request("POST", f"/api/v0/pubsub/sub?arg={topic}")
         self.answer = self.connection.getresponse()
         assert self.answer.status == 200, self.answer.read()
         self.messages = []

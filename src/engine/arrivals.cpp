@@ -1,0 +1,259 @@
+// Channel, second half: what comes in, and how held nodes become state.
+#include <algorithm>
+
+#include "base/limits.h"
+#include "base/log.h"
+#include "engine/channel.h"
+
+namespace ptwop::engine {
+namespace {
+
+constexpr size_t kAnswerBytesMax = 2 << 20;
+constexpr uint64_t kRetryMs = 250;
+constexpr size_t kAwaitedMax = 4096;
+
+}  // namespace
+
+// --- what comes in ---------------------------------------------------------------------------------------------------
+
+void Channel::on_message(std::string_view from, BytesView bytes) {
+  auto message = talk_.receive(from, bytes);
+  if (!message) return;
+  const uint64_t now = world_.now_ms();
+  sync::Replicator& replicator = talk_.replicator();
+  if (auto* nodes = std::get_if<sync::Nodes>(&message->body)) {
+    if (!nodes->manifest.empty()) take_manifest(nodes->manifest);
+    for (const sync::LargeNode& large : nodes->large) {
+      const ListState* state = lists_.find(large.list);
+      if ((!state || state->record.held.number < large.number) && talk_.fetch(large.cid)) world_.ports.blocks.get(large.cid);
+    }
+    std::map<list::ListId, list::At> there;  // what it sends it holds
+    if (membership_)
+      for (Bytes& block : nodes->nodes)
+        if (const auto at = take_node(std::move(block)))
+          if (list::At& known = there[at->list]; known.position.number <= at->position.number) known = *at;
+    replicator.on_nodes(message->sender, there, nodes->last, now);
+  } else if (auto* clock = std::get_if<sync::ClockMessage>(&message->body)) {
+    const bool member = membership_ && membership_->role(message->sender) != access::Role::none;
+    if (member) note_own(*clock);
+    replicator.on_clock(*message, member, now, world_.wall_ms());
+  } else if (auto* want = std::get_if<sync::Want>(&message->body)) {
+    if (want->to == world_.me.key() && (want->to_boot == 0 || want->to_boot == world_.boot)) serve(*want);
+  }
+}
+
+// A member holds more of our own list than we do: this folder is an older copy, whose list must not be continued. Once
+// a start: a list that began since then cannot be known to others better than to us.
+void Channel::note_own(const sync::ClockMessage& clock) {
+  if (std::exchange(own_compared_, true)) return;
+  const list::ListId id = list::list_id(record_.cid, own_list(false));
+  const ListState* state = lists_.find(id);
+  const uint64_t here = (state ? state->record.held.number : 0) + (open_ ? 1 : 0);
+  for (const sync::ClockEntry& entry : clock.entries)
+    if (entry.at.list == id && entry.at.position.number > here) own_stale_ = true;
+}
+
+void Channel::serve(const sync::Want& want) {
+  std::vector<Bytes> blocks;
+  std::vector<Block> large;
+  std::vector<sync::LargeNode> names;
+  size_t bytes = 0;
+  for (const sync::Range& range : want.ranges) {
+    auto part = lists_.range(range, kAnswerBytesMax - bytes);
+    if (!part) return break_turn(part.error());
+    for (Bytes& block : *part) {
+      bytes += block.size();
+      if (block.size() <= limits::kInlineNodeBytesMax) {
+        blocks.push_back(std::move(block));
+        continue;
+      }
+      const auto node = list::decode(block);
+      if (!node) continue;
+      names.push_back({node->id, node->number, node->cid});
+      large.push_back({node->cid, std::move(block)});
+    }
+    if (bytes >= kAnswerBytesMax) break;
+  }
+  if (!large.empty()) world_.put_large(number_, std::move(large), names);
+  talk_.answer(std::move(blocks), {}, want.manifest && membership_ ? record_.manifest : Bytes{});
+}
+
+// Gives its position, if it is a node at all.
+std::optional<list::At> Channel::take_node(Bytes block) {
+  auto node = list::decode(block);
+  if (!node) {
+    world_.refuse(node.error().code == Code::too_large ? "oversized" : "not_canonical");
+    return std::nullopt;
+  }
+  const list::At at = node->at();
+  if (open_ && node->id == open_->node.id && node->number >= open_->node.number) world_.refuse("own_list");
+  else lists_.offer(std::move(*node), std::move(block), *membership_);
+  return at;
+}
+
+void Channel::on_block(const ipld::Cid& cid, Result<Bytes> block) {
+  talk_.fetched(cid);
+  if (!block || ipld::Cid::of(*block) != cid) return;
+  if (cid == record_.cid) take_manifest(*block);
+  else if (membership_) take_node(std::move(*block));
+}
+
+void Channel::on_stored(const std::vector<sync::LargeNode>& large) {
+  for (const sync::LargeNode& node : large) talk_.announce(node);
+}
+
+// --- held nodes become state -----------------------------------------------------------------------------------------
+
+void Channel::follow_events() {
+  const uint64_t now = world_.now_ms();
+  sync::Replicator& replicator = talk_.replicator();
+  Lists::Events events = lists_.take_events();
+  for (const list::ListId& id : events.cut)
+    if (ListState* state = lists_.find(id)) undo_from(id, *state);
+  for (const list::ListId& id : events.grown) {
+    const ListState* state = lists_.find(id);
+    time_max_ = std::max(time_max_, state->record.time);
+    replicator.on_held(id, state->record.name.writer == world_.me.key(), now);
+  }
+  for (const list::At& at : events.claims) replicator.on_claim(at, now);
+  for (const list::At& at : events.branches) replicator.on_branch(at, now);
+}
+
+void Channel::settle() {
+  close_node();
+  if (membership_) {
+    apply_all();
+    if (membership_changed_ || world_.now_ms() >= retry_at_ms_) {
+      retry_at_ms_ = world_.now_ms() + kRetryMs;
+      membership_changed_ = false;
+      if (lists_.waiting() > 0) {
+        lists_.retry(*membership_);
+        apply_all();
+      }
+    }
+  }
+  lists_.save();
+}
+
+void Channel::apply_all() {
+  bool progress = true;
+  while (progress && !world_.broken) {
+    follow_events();
+    progress = false;
+    const std::set<list::ListId> ids = lists_.unapplied();
+    for (const list::ListId& id : ids) {
+      ListState* state = lists_.find(id);
+      if (!state->record.name.control && !membership_->readable()) continue;
+      while (state->record.applied.number < state->applicable() && apply_next(id, *state)) progress = true;
+      if (state->record.applied.number >= state->applicable()) lists_.unapplied().erase(id);
+    }
+  }
+}
+
+// What a list is awaited for is timed once for all who name it: a node that is withheld holds up the others for ten
+// seconds in all, not ten for each.
+bool Channel::seen_met(const list::Node& node) {
+  const uint64_t now = world_.now_ms();
+  bool met = true;
+  for (const list::At& at : node.seen) {
+    const ListState* other = lists_.find(at.list);
+    if (other && (other->record.applied.number >= at.position.number ||
+                  (other->record.cut && at.position.number >= other->record.cut))) {
+      if (const auto it = awaited_.find(at.list); it != awaited_.end() && it->second.number <= other->record.applied.number)
+        awaited_.erase(it);
+      continue;
+    }
+    talk_.replicator().on_claim(at, now);
+    if (awaited_.size() >= kAwaitedMax && !awaited_.contains(at.list)) continue;
+    const auto [it, fresh] = awaited_.try_emplace(at.list, Awaited{now, at.position.number});
+    it->second.number = std::max(it->second.number, at.position.number);
+    if (now - it->second.since_ms < limits::kSeenWaitMs) met = false;
+  }
+  return met;
+}
+
+bool Channel::apply_next(const list::ListId& id, ListState& state) {
+  const auto node = lists_.node(id, state.record.applied.number + 1);
+  if (!node) {
+    break_turn(node.error());
+    return false;
+  }
+  if (node->list.control) {
+    apply_control(*node);
+  } else {
+    const types::Type* type = types::find_type(membership_->manifest().type);
+    std::vector<Bytes> ops;
+    if (!type || open_ops(*node, ops) == Opened::no_key || !seen_met(*node)) return false;
+    for (const Bytes& op : ops)
+      if (!type->check(op)) {
+        world_.refuse("void");
+        ops.clear();
+        break;
+      }
+    ChannelState channel_state(world_.txn, number_);
+    for (uint32_t index = 0; index < ops.size(); ++index)
+      if (const auto ok = type->apply(channel_state, {{node->time, id, node->number, index}, node->list.writer}, ops[index]); !ok) {
+        break_turn(ok.error());
+        return false;
+      }
+  }
+  lists_.set_applied(state, id, node->position());
+  return true;
+}
+
+Channel::Opened Channel::open_ops(const list::Node& node, std::vector<Bytes>& ops) const {
+  Bytes framed = node.body;
+  if (static_cast<bool>(node.epoch) == membership_->manifest().is_public) {
+    world_.refuse("void");
+    return Opened::empty;
+  }
+  if (node.epoch) {
+    const access::Epoch* epoch = membership_->epoch(node.epoch);
+    if (!epoch || epoch->secret.empty()) return Opened::no_key;
+    auto opened = access::open_body(node, access::body_key(epoch->secret));
+    if (!opened) {
+      world_.refuse("void");
+      return Opened::empty;
+    }
+    framed = std::move(*opened);
+  }
+  auto unframed = access::unframe_ops(framed);
+  if (!unframed) {
+    world_.refuse("void");
+    return Opened::empty;
+  }
+  ops = std::move(*unframed);
+  return Opened::ops;
+}
+
+void Channel::apply_control(const list::Node& node) {
+  membership_changed_ = true;
+  const auto ops = access::unframe_ops(node.body);
+  if (!ops || !membership_->apply(node, *ops, world_.me)) world_.refuse("void");
+}
+
+// The cut of a list fell: what was applied from there on is taken back, newest first.
+void Channel::undo_from(const list::ListId& id, ListState& state) {
+  const types::Type* type = types::find_type(membership_->manifest().type);
+  ChannelState channel_state(world_.txn, number_);
+  const auto source = make_source(true);
+  while (state.record.applied.number > state.applicable() && !world_.broken) {
+    const uint64_t number = state.record.applied.number;
+    const auto node = lists_.node(id, number);
+    if (!node) return break_turn(node.error());
+    std::vector<Bytes> ops;
+    if (!node->list.control && type) open_ops(*node, ops);
+    if (std::any_of(ops.begin(), ops.end(), [&](const Bytes& op) { return !type->check(op); })) ops.clear();
+    for (size_t i = ops.size(); i-- > 0;) {
+      const types::OpContext at{{node->time, id, number, static_cast<uint32_t>(i)}, node->list.writer};
+      if (const auto ok = type->undo(channel_state, at, ops[i], *source); !ok) return break_turn(ok.error());
+    }
+    lists_.set_applied(state, id, {number - 1, node->prev ? node->prev.tag() : 0});
+  }
+  if (state.record.name.control && !world_.broken)
+    if (const auto evaluated = evaluate_membership(); !evaluated) break_turn(evaluated.error());
+  log::warn("engine", "a list is forked: what its writer wrote from there on does not count",
+            {{"channel", view_->address}, {"list", hex(id.view())}, {"from", state.record.cut}});
+}
+
+}  // namespace ptwop::engine

@@ -1,0 +1,267 @@
+// How an engine opens, and how a turn ends.
+#include <algorithm>
+
+#include "base/limits.h"
+#include "base/log.h"
+#include "engine/impl.h"
+#include "engine/records.h"
+
+namespace ptwop::engine {
+namespace {
+
+constexpr uint64_t kManifestRetryMs = 10'000;
+constexpr uint64_t kRequestSweepMs = 60'000;
+constexpr size_t kRequestSweepMax = 10'000;
+constexpr uint64_t kRefusalsLogMs = 60'000;
+constexpr uint64_t kAskMs = 500;
+constexpr uint64_t kIdleTickMs = 1'000;
+
+}  // namespace
+
+Result<void> Engine::open() {
+  World& world = impl_->world;
+  PTWOP_TRY(const auto boot, world.ports.store.get(Table::meta, "b"));
+  // Rises also when the folder is an older copy, as long as the clock does.
+  world.boot = std::max(boot && boot->size() == 8 ? read_be64(*boot) + 1 : 1, world.wall_ms());
+  Bytes next;
+  append_be64(next, world.boot);
+  PTWOP_CHECK(world.ports.store.commit({{Change::Kind::put, Table::meta, "b", next}}, true));
+  world.put_large = [this](uint32_t channel, std::vector<Block> blocks, std::vector<sync::LargeNode> names) {
+    impl_->outbox.put_large(channel, std::move(blocks), std::move(names));
+  };
+  PTWOP_CHECK(impl_->load());
+  impl_->show_channels();
+  return {};
+}
+
+// From the store alone: at the start, and after a commit failed, when nothing in memory can be trusted.
+Result<void> Engine::Impl::load() {
+  channels.clear();
+  by_name.clear();
+  by_cid.clear();
+  due_of.clear();
+  due.clear();
+  PTWOP_TRY(const auto next, world.ports.store.get(Table::meta, "n"));
+  next_channel = next && next->size() == 4 ? read_be32(*next) : 1;
+  PTWOP_CHECK(outbox.open());
+  Result<void> result;
+  PTWOP_CHECK(world.ports.store.scan(Table::meta, "c", "d", false, [&](BytesView key, BytesView value) {
+    auto record = decode_channel(value);
+    if (key.size() != 5 || !record) {
+      result = fail(Code::corrupt, "a channel record is damaged: nothing was changed; restore the data folder from a backup");
+      return false;
+    }
+    const uint32_t number = read_be32(key.substr(1));
+    channels[number] = std::make_unique<Channel>(world, number, std::move(*record));
+    return true;
+  }));
+  PTWOP_CHECK(result);
+  for (auto& [number, channel] : channels) {
+    if (const auto known = shown.find(channel->cid()); known != shown.end() && known->second->number == number)
+      channel->adopt(known->second);
+    PTWOP_CHECK(channel->load());
+    index(*channel);
+    if (world.kubo.connected) channel->talk().on_connected();
+  }
+  channels_changed = true;
+  return {};
+}
+
+void Engine::Impl::index(Channel& channel) {
+  by_name[channel.view()->name] = &channel;
+  by_name[channel.view()->address] = &channel;
+  by_cid[channel.cid()] = &channel;
+  schedule(channel);
+}
+
+void Engine::Impl::schedule(Channel& channel) {
+  const uint32_t number = channel.view()->number;
+  unschedule(number);
+  const uint64_t at = channel.due_ms();
+  due_of[number] = at;
+  due.emplace(at, number);
+}
+
+void Engine::Impl::unschedule(uint32_t number) {
+  const auto it = due_of.find(number);
+  if (it == due_of.end()) return;
+  due.erase({it->second, number});
+  due_of.erase(it);
+}
+
+// What others see of the set of channels: directory and subscriptions follow what is committed.
+void Engine::Impl::show_channels() {
+  if (!std::exchange(channels_changed, false)) return;
+  auto gone = std::exchange(shown, {});
+  for (const auto& [number, channel] : channels) {
+    const ChannelRef& view = channel->view();
+    shown[channel->cid()] = view;
+    if (const auto it = gone.find(channel->cid()); it != gone.end()) {
+      if (it->second != view) {  // left and joined again in one turn
+        directory.remove(it->second);
+        directory.add(view);
+      }
+      gone.erase(it);
+      continue;
+    }
+    directory.add(view);
+    world.ports.gossip.subscribe(channel->cid());
+  }
+  for (const auto& [cid, view] : gone) {
+    directory.remove(view);
+    world.ports.gossip.unsubscribe(cid);
+  }
+}
+
+void Engine::tick() {
+  const uint64_t now = impl_->world.now_ms();
+  while (!impl_->due.empty() && impl_->due.begin()->first <= now) {
+    const uint32_t number = impl_->due.begin()->second;
+    impl_->unschedule(number);  // the end of the turn sets the next time
+    impl_->channels.at(number)->tick();
+    impl_->touched.insert(number);
+  }
+  impl_->fetch_manifests();
+  impl_->sweep_requests();
+  impl_->log_refusals();
+}
+
+void Engine::Impl::fetch_manifests() {
+  const uint64_t now = world.now_ms();
+  if (!world.kubo.connected || now < manifest_at_ms) return;
+  manifest_at_ms = now + kManifestRetryMs;
+  for (auto& [number, channel] : channels)
+    if (!channel->membership()) world.ports.blocks.get(channel->cid());
+}
+
+void Engine::Impl::sweep_requests() {
+  const uint64_t now = world.now_ms();
+  if (now < sweep_at_ms) return;
+  sweep_at_ms = now + kRequestSweepMs;
+  const uint64_t wall = world.wall_ms();
+  size_t seen = 0;
+  Bytes last;
+  const auto ok = world.ports.store.scan(Table::meta, sweep_from.empty() ? "r" : sweep_from, "s", false, [&](BytesView key, BytesView value) {
+    const auto record = decode_request(value);
+    if (!record || record->wall_ms + limits::kRequestKeptMs < wall) world.txn.erase(Table::meta, key);
+    last = Bytes(key);
+    return ++seen < kRequestSweepMax;
+  });
+  sweep_from = ok && seen == kRequestSweepMax ? last : Bytes{};
+}
+
+// One line a minute at most, whatever comes in.
+void Engine::Impl::log_refusals() {
+  const uint64_t now = world.now_ms();
+  if (now < refusals_at_ms || world.stats.refused == refused_logged) return;
+  refusals_at_ms = now + kRefusalsLogMs;
+  std::string kinds;
+  for (const auto& [kind, count] : world.stats.refused)
+    if (const uint64_t fresh = count - refused_logged[kind]; fresh > 0) kinds += fmt::format("{}{}={}", kinds.empty() ? "" : " ", kind, fresh);
+  refused_logged = world.stats.refused;
+  log::warn("engine", "refused what others sent", {{"kinds", kinds}});
+}
+
+// --- the turn --------------------------------------------------------------------------------------------------------
+
+void Engine::Impl::check_waiters(const std::set<uint32_t>& settled) {
+  const uint64_t now = world.now_ms();
+  for (Waiter& waiter : waiters) {
+    if (!std::exchange(waiter.fresh, false) && !settled.contains(waiter.channel) && now < waiter.deadline_ms &&
+        (waiter.peer.empty() || now < waiter.ask_at_ms))
+      continue;
+    const auto it = channels.find(waiter.channel);
+    Result<bool> all = it != channels.end();
+    for (const list::At& at : waiter.tokens) {
+      if (!all || !*all) break;
+      all = it->second->reached(at);
+      if (all && *all && !waiter.peer.empty()) all = it->second->peer_has(waiter.peer, at);
+    }
+    if (all && !*all && now < waiter.deadline_ms) {
+      if (!waiter.peer.empty() && now >= waiter.ask_at_ms) {
+        waiter.ask_at_ms = now + kAskMs;
+        it->second->talk().replicator().ask(now);
+        schedule(*it->second);
+      }
+      continue;
+    }
+    if (all && !*all) all = fail(Code::not_reached, "not reached in time: it may still come; see channel.info (missing, peers)");
+    std::exchange(waiter.done, nullptr)(std::move(all));
+  }
+  std::erase_if(waiters, [](const Waiter& w) { return !w.done; });
+}
+
+void Engine::Impl::answer(const Error* failed) {
+  auto replies = std::exchange(world.replies, {});
+  for (auto& reply : replies) reply(failed);
+}
+
+Result<void> Engine::Impl::commit() {
+  if (world.broken) return *world.broken;
+  if (world.txn.empty()) return {};
+  // What came from others is shown at once, and made durable before anything that promises it leaves.
+  PTWOP_CHECK(world.ports.store.commit(world.txn.changes(), world.must_sync));
+  unsynced = !world.must_sync;
+  return {};
+}
+
+void Engine::Impl::discard(const Error& error) {
+  log::error("engine", "a commit failed: nothing of it was kept", {{"why", error.message}});
+  if (const auto loaded = load(); !loaded) {
+    log::error("engine", "the store cannot be read: trying again", {{"why", loaded.error().message}});
+    reload_due = true;
+  }
+  show_channels();
+  answer(&error);
+}
+
+// After the commit: show it, make it durable, then answer and send.
+void Engine::Impl::conclude(const std::set<uint32_t>& settled) {
+  const auto each = [this](const std::set<uint32_t>& numbers, auto&& use) {
+    for (const uint32_t number : numbers)
+      if (const auto it = channels.find(number); it != channels.end()) use(*it->second);
+  };
+  show_channels();
+  each(settled, [](Channel& channel) { channel.show(); });
+  if (unsynced) {
+    if (const auto synced = world.ports.store.sync(); !synced) return discard(synced.error());
+    unsynced = false;
+  }
+  answer(nullptr);
+  talking.insert(settled.begin(), settled.end());
+  each(std::exchange(talking, {}), [this](Channel& channel) {
+    channel.publish();
+    schedule(channel);
+  });
+  check_waiters(settled);
+  each(settled, [this](Channel& channel) { want_pin(channel); });
+  outbox.drain();
+}
+
+void Engine::Impl::want_pin(Channel& channel) {
+  if (channel.membership()) pins.want(channel.view()->number, channel.cid(), channel.record().manifest);
+}
+
+uint64_t Engine::turn() {
+  Impl& e = *impl_;
+  World& world = e.world;
+  ++world.stats.turns;
+  if (std::exchange(e.reload_due, false)) world.broken = fail(Code::corrupt, "the store could not be read");
+  const auto touched = std::exchange(e.touched, {});
+  for (const uint32_t number : touched)
+    if (const auto it = e.channels.find(number); it != e.channels.end()) it->second->settle();
+  e.outbox.save();
+  const auto committed = e.commit();
+  world.txn.clear();
+  world.broken.reset();
+  world.must_sync = false;
+  if (committed) e.conclude(touched);
+  else e.discard(committed.error());
+
+  uint64_t next = world.now_ms() + kIdleTickMs;
+  if (!e.due.empty()) next = std::min(next, e.due.begin()->first);
+  for (const auto& waiter : e.waiters) next = std::min(next, waiter.peer.empty() ? waiter.deadline_ms : std::min(waiter.deadline_ms, waiter.ask_at_ms));
+  return next;
+}
+
+}  // namespace ptwop::engine
