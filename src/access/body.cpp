@@ -60,6 +60,8 @@ Result<std::vector<Bytes>> unframe_ops(BytesView framed) {
   ipld::CborReader r(plain);
   std::vector<Bytes> ops;
   const size_t count = r.array();
+  if (count > limits::kNodeOpsMax) return void_body("a body with more operations than the format allows");
+  ops.reserve(count);
   for (size_t i = 0; i < count && r.ok(); ++i) ops.emplace_back(r.item());
   PTWOP_CHECK(r.finish("body"));
   if (ops.empty()) return void_body("a body without operations");

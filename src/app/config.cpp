@@ -34,7 +34,9 @@ std::string default_socket(const std::string& data) {
   return data + "/rpc.sock";
 }
 
+// CLI11 reads the file before it looks at the environment, so this variable is ours to read.
 std::string default_file() {
+  if (const std::string path = env("PTWOP_CONFIG"); !path.empty()) return path;
   std::string home = env("XDG_CONFIG_HOME");
   if (home.empty() && !env("HOME").empty()) home = env("HOME") + "/.config";
   std::error_code ignored;
@@ -80,7 +82,7 @@ Config parse(const std::vector<std::string>& arguments) {
   app.add_option("--log-level", level, "debug, info, warn or error")->envname("PTWOP_LOG_LEVEL")->type_name("L");
   app.add_flag("--check-config", config.check, "Say what would apply, and exit")->configurable(false);
   const std::string file = default_file();
-  app.set_config("--config", file, "Configuration file (TOML)", false)->envname("PTWOP_CONFIG")->type_name("FILE");
+  app.set_config("--config", file, "Configuration file (TOML); also PTWOP_CONFIG", !env("PTWOP_CONFIG").empty())->type_name("FILE");
   app.allow_config_extras(CLI::config_extras_mode::error);
   try {
     std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());

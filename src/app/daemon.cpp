@@ -8,6 +8,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <atomic>
 #include <chrono>
 #include <csignal>
 
@@ -27,6 +28,8 @@ namespace ptwop::app {
 namespace {
 
 namespace asio = boost::asio;
+
+constexpr size_t kQueuedBytesMax = 16 << 20;
 
 class SystemClock final : public Clock {
  public:
@@ -75,6 +78,7 @@ class Daemon {
   std::unique_ptr<store::RocksStore> store_;
   std::unique_ptr<engine::Engine> engine_;    ///< Used by the engine's thread only.
   uint64_t tick_at_ms_ = 0;
+  std::atomic<size_t> queued_bytes_{0};       ///< Of messages on their way to the engine's thread.
   Worker engine_worker_;
   Worker reader_worker_;
   int exit_code_ = kExitStopped;
@@ -122,7 +126,11 @@ kubo::Events Daemon::kubo_events() {
     to_engine([=](engine::Engine& engine) { engine.on_kubo({connected, pubsub}); });
   };
   events.on_message = [this](const ipld::Cid& channel, std::string_view from, Bytes message) {
-    to_engine([channel, from = std::string(from), message = std::move(message)](engine::Engine& engine) {
+    const size_t bytes = message.size();
+    if (queued_bytes_ + bytes > kQueuedBytesMax) return;  // pubsub may lose; memory may not grow without end
+    queued_bytes_ += bytes;
+    to_engine([this, channel, bytes, from = std::string(from), message = std::move(message)](engine::Engine& engine) {
+      queued_bytes_ -= bytes;
       engine.on_message(channel, from, message);
     });
   };
@@ -204,7 +212,7 @@ void Daemon::on_ready(Result<void> opened) {
 // The watchdog hears from us only when loop and engine both go round.
 void Daemon::beat() {
   const uint64_t interval = watchdog_interval_ms();
-  if (interval == 0) return;
+  if (interval == 0 || backend_.phase == rpc::Phase::stopping) return;
   watchdog_.expires_after(std::chrono::milliseconds(interval));
   watchdog_.async_wait([this](const boost::system::error_code& error) {
     if (error) return;

@@ -33,6 +33,10 @@ Result<access::Identity> load_identity(const store::DataFolder& folder, Entropy&
     return identity;
   }
   if (!stored) {
+    PTWOP_TRY(const auto key, folder.read("store.key"));
+    if (key)
+      return fail(Code::corrupt, "the data folder's identity is missing: nothing was changed; put back the file `identity`, or "
+                                 "pass the credential ptwop-identity");
     auto identity = access::Identity::make(entropy);
     Bytes seed = identity.seed();
     const auto written = folder.write(kFile, seed);

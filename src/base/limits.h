@@ -24,6 +24,7 @@ inline constexpr size_t kValueBytesMax = 900 << 10;
 inline constexpr size_t kBatchBytesMax = 940 << 10;
 inline constexpr size_t kBodyBytesMax = 960 << 10;
 inline constexpr size_t kBodyPlainBytesMax = 8 << 20;
+inline constexpr size_t kNodeOpsMax = 1 << 18;
 inline constexpr size_t kInlineNodeBytesMax = 64 << 10;
 inline constexpr size_t kSeenMax = 64;
 inline constexpr size_t kIpldDepthMax = 128;

@@ -24,7 +24,8 @@ Error wrong(std::string message) { return fail(Code::invalid_params, std::move(m
 constexpr size_t kDepthMax = 1000;
 
 bool reads_sources(ParamType type) {
-  return type == ParamType::value || type == ParamType::object || type == ParamType::array || type == ParamType::tokens;
+  return type == ParamType::value || type == ParamType::object || type == ParamType::array ||
+         type == ParamType::tokens;
 }
 
 json::Value bytes_value(BytesView bytes) {
@@ -38,7 +39,8 @@ json::Value bytes_value(BytesView bytes) {
 Result<json::Value> json_or_text(const Param& param, std::string text) {
   if (auto parsed = json::parse(text, kDepthMax)) return parsed;
   if (!valid_utf8(text))
-    return wrong(fmt::format("{} is no valid UTF-8: nothing was sent. With --bytes it is sent as bytes.", param.name));
+    return wrong(fmt::format(
+        "{} is no valid UTF-8: nothing was sent. With --bytes it is sent as bytes.", param.name));
   return text_value(std::move(text));
 }
 
@@ -65,17 +67,22 @@ Result<json::Value> typed(const Param& param, std::string text) {
   const auto parsed = json::parse(text, kDepthMax);
   const auto is = [&](json::Kind kind) { return parsed.ok() && parsed->is(kind); };
   if (param.type == ParamType::integer && !is(json::Kind::integer))
-    return wrong(fmt::format("{} takes an integer of 64 bits, not \"{}\".", param.name, clean(cut(text, 60))));
+    return wrong(fmt::format("{} takes an integer of 64 bits, not \"{}\".", param.name,
+                             clean(cut(text, 60))));
   if (param.type == ParamType::boolean && !is(json::Kind::boolean))
-    return wrong(fmt::format("{} takes true or false, not \"{}\".", param.name, clean(cut(text, 60))));
+    return wrong(
+        fmt::format("{} takes true or false, not \"{}\".", param.name, clean(cut(text, 60))));
   if (param.type == ParamType::object && !is(json::Kind::object))
-    return wrong(fmt::format("{} takes a JSON object{}", param.name, parsed ? "." : ": " + parsed.error().message));
+    return wrong(fmt::format("{} takes a JSON object{}", param.name,
+                             parsed ? "." : ": " + parsed.error().message));
   if (param.type == ParamType::array && !is(json::Kind::array))
-    return wrong(fmt::format("{} takes a JSON list{}", param.name, parsed ? "." : ": " + parsed.error().message));
+    return wrong(fmt::format("{} takes a JSON list{}", param.name,
+                             parsed ? "." : ": " + parsed.error().message));
   return *parsed;
 }
 
-Result<json::Value> argument(const Param& param, std::string text, bool literal, bool bytes, Input& input) {
+Result<json::Value> argument(const Param& param, std::string text, bool literal, bool bytes,
+                             Input& input) {
   bool from_source = false;
   if (!literal && reads_sources(param.type) && (text == "-" || text.starts_with('@'))) {
     PTWOP_TRY(text, text == "-" ? input.standard_input() : input.file(text.substr(1)));
@@ -89,7 +96,9 @@ Result<json::Value> argument(const Param& param, std::string text, bool literal,
 /// The parameter that `name=value` means, or null.
 const Param* named(const Method& method, const Word& word) {
   const size_t equals = word.text.find('=');
-  return word.literal || equals == std::string::npos ? nullptr : find_param(method, word.text.substr(0, equals));
+  return word.literal || equals == std::string::npos
+             ? nullptr
+             : find_param(method, word.text.substr(0, equals));
 }
 
 size_t distance(std::string_view a, std::string_view b) {
@@ -110,11 +119,14 @@ size_t distance(std::string_view a, std::string_view b) {
 Error unknown_noun(std::string_view word) {
   std::vector<std::string_view> nouns = {"status", "call", "batch", "doctor", "help", "completion"};
   for (const Method& method : rpc::methods())
-    if (const auto noun = method.name.substr(0, method.name.find('.')); std::ranges::find(nouns, noun) == nouns.end())
+    if (const auto noun = method.name.substr(0, method.name.find('.'));
+        std::ranges::find(nouns, noun) == nouns.end())
       nouns.push_back(noun);
   const std::string_view near = nearest(word, nouns);
-  return wrong(near.empty() ? fmt::format("There is no command \"{}\". ptwopctl help lists them.", clean(word))
-                            : fmt::format("There is no command \"{}\". Did you mean {}?", clean(word), near));
+  return wrong(
+      near.empty()
+          ? fmt::format("There is no command \"{}\". ptwopctl help lists them.", clean(word))
+          : fmt::format("There is no command \"{}\". Did you mean {}?", clean(word), near));
 }
 
 }  // namespace
@@ -138,15 +150,18 @@ Result<const Method*> find_command(std::span<const Word> words) {
   for (const Method& method : rpc::methods())
     if (method.name.starts_with(prefix)) verbs.push_back(method.name.substr(prefix.size()));
   if (verbs.empty()) return unknown_noun(words[0].text);
-  if (words.size() < 2) return wrong(fmt::format("{} what? One of: {}.", words[0].text, fmt::join(verbs, ", ")));
+  if (words.size() < 2)
+    return wrong(fmt::format("{} what? One of: {}.", words[0].text, fmt::join(verbs, ", ")));
   if (const Method* method = rpc::find_method(prefix + words[1].text)) return method;
   const std::string_view near = nearest(words[1].text, verbs);
   return wrong(fmt::format("There is no command \"{} {}\". {}", words[0].text, clean(words[1].text),
-                           near.empty() ? fmt::format("{} has: {}.", words[0].text, fmt::join(verbs, ", "))
-                                        : fmt::format("Did you mean {} {}?", words[0].text, near)));
+                           near.empty()
+                               ? fmt::format("{} has: {}.", words[0].text, fmt::join(verbs, ", "))
+                               : fmt::format("Did you mean {} {}?", words[0].text, near)));
 }
 
-Result<json::Value> read_arguments(const Method& method, std::span<const Word> words, bool bytes, Input& input) {
+Result<json::Value> read_arguments(const Method& method, std::span<const Word> words, bool bytes,
+                                   Input& input) {
   if (bytes && !param_of_type(method, ParamType::value))
     return wrong(fmt::format("{} takes no value that --bytes could send.", words_of(method)));
   std::vector<std::optional<json::Value>> given(method.params.size());
@@ -159,19 +174,22 @@ Result<json::Value> read_arguments(const Method& method, std::span<const Word> w
     }
     auto& slot = given[static_cast<size_t>(param - method.params.data())];
     if (slot) return wrong(fmt::format("{} is given twice.", param->name));
-    PTWOP_TRY(slot, argument(*param, word.text.substr(param->name.size() + 1), false, bytes, input));
+    PTWOP_TRY(slot,
+              argument(*param, word.text.substr(param->name.size() + 1), false, bytes, input));
   }
   size_t at = 0;
   for (const Word* word : positional) {
     while (at < given.size() && given[at]) ++at;
     if (at == given.size())
-      return wrong(fmt::format("There is no parameter left for \"{}\".\nUsage: {}", clean(cut(word->text, 60)), usage_of(method)));
+      return wrong(fmt::format("There is no parameter left for \"{}\".\nUsage: {}",
+                               clean(cut(word->text, 60)), usage_of(method)));
     PTWOP_TRY(given[at], argument(method.params[at], word->text, word->literal, bytes, input));
   }
   json::Value params = object_value();
   for (size_t i = 0; i < given.size(); ++i) {
     if (!given[i] && method.params[i].required)
-      return wrong(fmt::format("{} is missing.\nUsage: {}", method.params[i].name, usage_of(method)));
+      return wrong(
+          fmt::format("{} is missing.\nUsage: {}", method.params[i].name, usage_of(method)));
     if (given[i]) set(params, method.params[i].name, std::move(*given[i]));
   }
   return params;
@@ -195,13 +213,20 @@ std::string words_of(const Method& method) {
 
 std::string_view type_name(ParamType type) {
   switch (type) {
-    case ParamType::string: return "TEXT";
-    case ParamType::integer: return "INTEGER";
-    case ParamType::boolean: return "true|false";
-    case ParamType::value: return "JSON|TEXT";
-    case ParamType::object: return "JSON-OBJECT";
-    case ParamType::array: return "JSON-LIST";
-    case ParamType::tokens: return "TOKEN|JSON-LIST";
+    case ParamType::string:
+      return "TEXT";
+    case ParamType::integer:
+      return "INTEGER";
+    case ParamType::boolean:
+      return "true|false";
+    case ParamType::value:
+      return "JSON|TEXT";
+    case ParamType::object:
+      return "JSON-OBJECT";
+    case ParamType::array:
+      return "JSON-LIST";
+    case ParamType::tokens:
+      return "TOKEN|JSON-LIST";
   }
   return "";
 }
@@ -212,7 +237,8 @@ std::string usage_of(const Method& method) {
     std::string upper(param.name);
     for (char& c : upper)
       if (c >= 'a' && c <= 'z') c = static_cast<char>(c - 'a' + 'A');
-    out += param.required ? " " + upper : fmt::format(" [{}={}]", param.name, type_name(param.type));
+    out +=
+        param.required ? " " + upper : fmt::format(" [{}={}]", param.name, type_name(param.type));
   }
   return out;
 }
@@ -222,7 +248,8 @@ std::string command_line(const Method& method, const json::Value& params) {
   for (const Param& param : method.params) {
     const json::Value* value = params.find(param.name);
     if (!value) continue;
-    const bool source = reads_sources(param.type) && (value->text == "-" || value->text.starts_with('@'));
+    const bool source =
+        reads_sources(param.type) && (value->text == "-" || value->text.starts_with('@'));
     const bool bare = value->is(json::Kind::string) && !source &&
                       (param.type == ParamType::string || param.type == ParamType::tokens ||
                        !json::parse(value->text, kDepthMax).ok());

@@ -10,7 +10,11 @@
 
 namespace ptwop::ctl {
 
-enum class Verdict : uint8_t { good, note /* worth knowing, nothing wrong or not to be told */, problem };
+enum class Verdict : uint8_t {
+  good,
+  note /* worth knowing, nothing wrong or not to be told */,
+  problem
+};
 
 struct Finding {
   std::string_view check;
@@ -23,15 +27,16 @@ struct Finding {
 struct Disk {
   std::string path;
   uint64_t free_bytes = 0;  ///< For those who are not root.
-  bool told = false;        ///< The daemon named the folder; else it is where its data is by default.
+  bool told = false;  ///< The daemon named the folder; else it is where its data is by default.
 };
 
 struct Facts {
   std::string socket;
   unsigned folder_mode = 0700;  ///< Permission bits of the socket's folder.
   Overview overview;
-  std::vector<json::Value> members;  ///< channel.members of each of overview.channels; null where not told.
-  int64_t outbox_later = 0;          ///< A moment after `overview`.
+  std::vector<json::Value>
+      members;               ///< channel.members of each of overview.channels; null where not told.
+  int64_t outbox_later = 0;  ///< A moment after `overview`.
   std::optional<Disk> disk;
   bool kernel_synchronised = false;  ///< The kernel's clock is kept by NTP or the like.
   int64_t now_ms = 0;

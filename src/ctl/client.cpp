@@ -61,12 +61,22 @@ Result<Answer> read_answer(std::string_view line) {
 
 std::string request_line(int64_t id, std::string_view method, std::string_view params) {
   std::string line;
-  json::Writer(line).object().key("jsonrpc").string("2.0").key("id").number(id).key("method").string(method)
-      .key("params").raw(params).end_object();
+  json::Writer(line)
+      .object()
+      .key("jsonrpc")
+      .string("2.0")
+      .key("id")
+      .number(id)
+      .key("method")
+      .string(method)
+      .key("params")
+      .raw(params)
+      .end_object();
   return line;
 }
 
-std::optional<Client> Client::connect(const std::vector<std::string>& paths, std::vector<Tried>& tried) {
+std::optional<Client> Client::connect(const std::vector<std::string>& paths,
+                                      std::vector<Tried>& tried) {
   tried.clear();
   for (const std::string& path : paths) {
     const int fd = connected(path);
@@ -156,13 +166,18 @@ Result<Answer> Client::call(std::string_view method, std::string_view params, Ti
     while (const auto line = next_line()) {
       PTWOP_TRY(Answer answer, read_answer(*line));
       // An id of null: the request was refused before its id was read.
-      if (answer.id.is(json::Kind::null) || (answer.id.is(json::Kind::integer) && answer.id.integer == id)) return answer;
+      if (answer.id.is(json::Kind::null) ||
+          (answer.id.is(json::Kind::integer) && answer.id.integer == id))
+        return answer;
     }
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
+    const auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now())
+            .count();
     if (left <= 0) return fail(Code::timed_out, "No answer in time.");
     pollfd ready{fd_, static_cast<short>(POLLIN | (has_unsent() ? POLLOUT : 0)), 0};
     const int count = ::poll(&ready, 1, static_cast<int>(std::min<int64_t>(left, 60'000)));
-    if (count < 0 && errno != EINTR) return broken(fmt::format("The connection broke: {}.", std::strerror(errno)));
+    if (count < 0 && errno != EINTR)
+      return broken(fmt::format("The connection broke: {}.", std::strerror(errno)));
     if (count <= 0) continue;
     if (ready.revents & POLLOUT) PTWOP_CHECK(send_some());
     if (ready.revents & (POLLIN | POLLHUP | POLLERR)) PTWOP_CHECK(read_some());

@@ -11,9 +11,12 @@
 namespace ptwop::ctl {
 
 using Time = std::chrono::steady_clock::time_point;
-inline Time in_ms(uint64_t ms) { return std::chrono::steady_clock::now() + std::chrono::milliseconds(ms); }
+inline Time in_ms(uint64_t ms) {
+  return std::chrono::steady_clock::now() + std::chrono::milliseconds(ms);
+}
 
-/// The longest line that is read: a page of the longest values, written in their longest form, is under half of it.
+/// The longest line that is read: a page of the longest values, written in their longest form, is
+/// under half of it.
 inline constexpr size_t kReplyBytesMax = 64 << 20;
 
 /// What the daemon answered: a result, or an error object.
@@ -38,7 +41,8 @@ struct Tried {
 class Client {
  public:
   /// The first of the paths that takes the connection; else nothing, and each one's failure.
-  static std::optional<Client> connect(const std::vector<std::string>& paths, std::vector<Tried>& tried);
+  static std::optional<Client> connect(const std::vector<std::string>& paths,
+                                       std::vector<Tried>& tried);
   Client(Client&& other) noexcept;
   Client& operator=(Client&& other) noexcept;
   ~Client();

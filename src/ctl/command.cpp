@@ -15,8 +15,10 @@ Error wrong(std::string message) { return fail(Code::invalid_params, std::move(m
 
 Result<Call> read_direct(const Options& options, Input& input) {
   const auto& words = options.words;
-  if (words.size() < 2 || words.size() > 3) return wrong("Usage: ptwopctl call METHOD [JSON|@file|-]");
-  if (options.bytes) return wrong("--bytes does not go with call: write {\"/\":{\"bytes\":\"…\"}}.");
+  if (words.size() < 2 || words.size() > 3)
+    return wrong("Usage: ptwopctl call METHOD [JSON|@file|-]");
+  if (options.bytes)
+    return wrong("--bytes does not go with call: write {\"/\":{\"bytes\":\"…\"}}.");
   Call call{words[1].text, object_value(), true};
   if (words.size() == 2) return call;
   std::string text = words[2].text;
@@ -36,7 +38,8 @@ Result<Call> read_direct(const Options& options, Input& input) {
 Result<Call> read_call(const Options& options, Input& input) {
   if (!options.words.empty() && options.words[0].text == "call") return read_direct(options, input);
   PTWOP_TRY(const rpc::Method* method, find_command(options.words));
-  PTWOP_TRY(json::Value params, read_arguments(*method, std::span(options.words).subspan(2), options.bytes, input));
+  PTWOP_TRY(json::Value params,
+            read_arguments(*method, std::span(options.words).subspan(2), options.bytes, input));
   return Call{std::string(method->name), std::move(params)};
 }
 
@@ -53,19 +56,25 @@ Result<std::vector<std::string>> split_words(std::string_view line) {
     }
     if (!open) words.emplace_back();
     open = true;
-    if (c == quote) quote = 0;
-    else if (quote == 0 && (c == '\'' || c == '"')) quote = c;
-    else if (c == '\\' && quote == 0 && i + 1 < line.size()) words.back() += line[++i];
-    else if (c == '\\' && quote == '"' && i + 1 < line.size() && (line[i + 1] == '"' || line[i + 1] == '\\'))
+    if (c == quote)
+      quote = 0;
+    else if (quote == 0 && (c == '\'' || c == '"'))
+      quote = c;
+    else if (c == '\\' && quote == 0 && i + 1 < line.size())
       words.back() += line[++i];
-    else words.back() += c;
+    else if (c == '\\' && quote == '"' && i + 1 < line.size() &&
+             (line[i + 1] == '"' || line[i + 1] == '\\'))
+      words.back() += line[++i];
+    else
+      words.back() += c;
   }
   if (quote != 0) return wrong(std::string("The quote ") + quote + " is not closed.");
   return words;
 }
 
 uint64_t answer_ms(const Call& call) {
-  return static_cast<uint64_t>(std::clamp<int64_t>(member_integer(call.params, "timeout_ms"), 0, kAnswerMsMax));
+  return static_cast<uint64_t>(
+      std::clamp<int64_t>(member_integer(call.params, "timeout_ms"), 0, kAnswerMsMax));
 }
 
 }  // namespace ptwop::ctl

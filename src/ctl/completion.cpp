@@ -12,9 +12,10 @@ namespace {
 using rpc::Method;
 using rpc::Param;
 
-// The line is split at blanks and not at bash's own word breaks, which are = and : too; what bash then replaces is only the part
-// after the last of those.
-constexpr std::string_view kBash = R"sh(# bash completion for ptwopctl:  source <(ptwopctl completion bash)
+// The line is split at blanks and not at bash's own word breaks, which are = and : too; what bash
+// then replaces is only the part after the last of those.
+constexpr std::string_view kBash =
+    R"sh(# bash completion for ptwopctl:  source <(ptwopctl completion bash)
 _ptwopctl() {
   local line="${COMP_LINE:0:COMP_POINT}" current="" kept candidate
   local -a words
@@ -52,10 +53,12 @@ else
 fi
 )sh";
 
-constexpr std::string_view kFish = R"sh(# fish completion for ptwopctl:  ptwopctl completion fish | source
+constexpr std::string_view kFish =
+    R"sh(# fish completion for ptwopctl:  ptwopctl completion fish | source
 function __ptwopctl_complete
-    set -l words (commandline -opc) (commandline -ct)
-    $words[1] __complete -- $words[2..-1] 2>/dev/null
+    set -l words (commandline -opc)
+    set -l current (commandline -ct)
+    command ptwopctl __complete -- $words[2..-1] "$current" 2>/dev/null
 end
 complete -c ptwopctl -f -a '(__ptwopctl_complete)'
 )sh";
@@ -65,31 +68,41 @@ std::vector<std::string> without_flags(std::span<const std::string> words) {
   std::vector<std::string> out;
   for (size_t i = 0; i + 1 < words.size(); ++i) {
     const auto flag = std::ranges::find(flags(), words[i], &Flag::name);
-    if (flag != flags().end() && flag->takes == Takes::required) ++i;
-    else if (!words[i].starts_with("--")) out.push_back(words[i]);
+    if (flag != flags().end() && flag->takes == Takes::required)
+      ++i;
+    else if (!words[i].starts_with("--"))
+      out.push_back(words[i]);
   }
   out.push_back(words.back());
   return out;
 }
 
-std::vector<std::string> values_of(const Method& method, const Param& param, const ChannelNames& channels) {
+std::vector<std::string> values_of(const Method& method, const Param& param,
+                                   const ChannelNames& channels) {
   return param.name == "channel" ? channels() : Schemas::get().choices(method.name, param.name);
 }
 
-std::vector<std::string> arguments_of(const Method& method, std::span<const std::string> words, const ChannelNames& channels) {
+std::vector<std::string> arguments_of(const Method& method, std::span<const std::string> words,
+                                      const ChannelNames& channels) {
   const std::string& current = words.back();
   std::vector<std::string> out;
   const size_t equals = current.find('=');
-  if (const Param* param = equals == std::string::npos ? nullptr : find_param(method, current.substr(0, equals))) {
-    for (const std::string& value : values_of(method, *param, channels)) out.push_back(std::string(param->name) + '=' + value);
+  if (const Param* param =
+          equals == std::string::npos ? nullptr : find_param(method, current.substr(0, equals))) {
+    for (const std::string& value : values_of(method, *param, channels))
+      out.push_back(std::string(param->name) + '=' + value);
     return out;
   }
   std::vector<bool> set(method.params.size());
   size_t positional = 0;
   for (const std::string& word : words.first(words.size() - 1)) {
-    const Param* param = word.find('=') == std::string::npos ? nullptr : find_param(method, word.substr(0, word.find('=')));
-    if (param) set[static_cast<size_t>(param - method.params.data())] = true;
-    else ++positional;
+    const Param* param = word.find('=') == std::string::npos
+                             ? nullptr
+                             : find_param(method, word.substr(0, word.find('=')));
+    if (param)
+      set[static_cast<size_t>(param - method.params.data())] = true;
+    else
+      ++positional;
   }
   bool is_next = true;
   for (size_t i = 0; i < set.size(); ++i) {
@@ -107,7 +120,8 @@ std::vector<std::string> arguments_of(const Method& method, std::span<const std:
   return out;
 }
 
-std::vector<std::string> candidates(std::span<const std::string> all, const ChannelNames& channels) {
+std::vector<std::string> candidates(std::span<const std::string> all,
+                                    const ChannelNames& channels) {
   std::vector<std::string> out;
   if (all.back().starts_with("-")) {
     for (const Flag& flag : flags()) out.emplace_back(flag.name);
@@ -117,7 +131,8 @@ std::vector<std::string> candidates(std::span<const std::string> all, const Chan
   if (words.size() > 1 && words.front() == "help") words.erase(words.begin());
   if (words.size() == 1) {
     for (const Extra& extra : extras()) out.emplace_back(extra.name);
-    for (const Method& method : rpc::methods()) out.emplace_back(method.name.substr(0, method.name.find('.')));
+    for (const Method& method : rpc::methods())
+      out.emplace_back(method.name.substr(0, method.name.find('.')));
     return out;
   }
   if (words.front() == "completion") return {"bash", "zsh", "fish"};
@@ -126,7 +141,8 @@ std::vector<std::string> candidates(std::span<const std::string> all, const Chan
       if (words.size() == 2) out.emplace_back(method.name);
   if (words.size() == 2) {
     for (const Method& method : rpc::methods())
-      if (method.name.starts_with(words.front() + '.')) out.emplace_back(method.name.substr(words.front().size() + 1));
+      if (method.name.starts_with(words.front() + '.'))
+        out.emplace_back(method.name.substr(words.front().size() + 1));
     return out;
   }
   const Method* method = rpc::find_method(words[0] + '.' + words[1]);
@@ -142,10 +158,12 @@ std::optional<std::string_view> completion_script(std::string_view shell) {
   return std::nullopt;
 }
 
-std::vector<std::string> complete(std::span<const std::string> words, const ChannelNames& channels) {
+std::vector<std::string> complete(std::span<const std::string> words,
+                                  const ChannelNames& channels) {
   if (words.empty()) return {};
   std::vector<std::string> out = candidates(words, channels);
-  std::erase_if(out, [&](const std::string& candidate) { return !candidate.starts_with(words.back()); });
+  std::erase_if(out,
+                [&](const std::string& candidate) { return !candidate.starts_with(words.back()); });
   std::ranges::sort(out);
   out.erase(std::unique(out.begin(), out.end()), out.end());
   return out;

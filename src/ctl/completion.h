@@ -14,7 +14,8 @@ std::optional<std::string_view> completion_script(std::string_view shell);
 
 /// Names of the channels here; may ask the daemon.
 using ChannelNames = std::function<std::vector<std::string>()>;
-/// What can stand in the place of the last of `words` (those after `ptwopctl`; the last is the one begun, or "").
+/// What can stand in the place of the last of `words` (those after `ptwopctl`; the last is the one
+/// begun, or "").
 std::vector<std::string> complete(std::span<const std::string> words, const ChannelNames& channels);
 
 }  // namespace ptwop::ctl

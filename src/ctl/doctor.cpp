@@ -19,12 +19,13 @@ namespace {
 constexpr std::chrono::milliseconds kOutboxWatch{1500};
 
 std::optional<Disk> disk_at(const std::string& path) {
-  struct statvfs space{};
+  struct statvfs space {};
   if (path.empty() || ::statvfs(path.c_str(), &space) != 0) return std::nullopt;
   return Disk{path, static_cast<uint64_t>(space.f_bavail) * space.f_frsize};
 }
 
-/// Where the daemon says that its data is; else, for a daemon that does not say, where it is by default.
+/// Where the daemon says that its data is; else, for a daemon that does not say, where it is by
+/// default.
 std::optional<Disk> find_disk(const json::Value& info) {
   if (auto disk = disk_at(std::string(member_text(info, "data")))) {
     disk->told = true;
@@ -36,16 +37,17 @@ std::optional<Disk> find_disk(const json::Value& info) {
 }
 
 bool kernel_synchronised() {
-  struct timex state{};
+  struct timex state {};
   return ::adjtimex(&state) != TIME_ERROR;
 }
 
 Result<Facts> gather(Session& session) {
   Facts facts;
   facts.socket = session.client().path();
-  struct stat folder{};
+  struct stat folder {};
   const size_t slash = facts.socket.rfind('/');
-  const std::string path = slash == std::string::npos ? "." : facts.socket.substr(0, std::max<size_t>(slash, 1));
+  const std::string path =
+      slash == std::string::npos ? "." : facts.socket.substr(0, std::max<size_t>(slash, 1));
   if (::stat(path.c_str(), &folder) == 0) facts.folder_mode = folder.st_mode & 07777;
   PTWOP_TRY(facts.overview, read_overview(session));
   for (const json::Value& channel : facts.overview.channels) {
@@ -54,7 +56,10 @@ Result<Facts> gather(Session& session) {
     PTWOP_TRY(Answer answer, session.call("channel.members", params));
     facts.members.push_back(answer.ok ? std::move(answer.body) : json::Value());
   }
-  if (member_integer(facts.overview.info, "outbox") > 0) {
+  const json::Value* kubo = facts.overview.info.find("kubo");
+  // Without Kubo it cannot drain: no need to watch it.
+  if (kubo && member_text(*kubo, "state") == "connected" &&
+      member_integer(facts.overview.info, "outbox") > 0) {
     std::this_thread::sleep_for(kOutboxWatch);
     PTWOP_TRY(const Answer later, session.call("system.info", object_value()));
     facts.outbox_later = member_integer(later.body, "outbox");
@@ -66,7 +71,8 @@ Result<Facts> gather(Session& session) {
 }
 
 Result<std::vector<Finding>> diagnose(const Options& options) {
-  PTWOP_TRY(const std::vector<std::string> paths, socket_candidates(options.socket, system_environment));
+  PTWOP_TRY(const std::vector<std::string> paths,
+            socket_candidates(options.socket, system_environment));
   auto session = Session::open(options);
   if (!session) {
     std::vector<Tried> tried;
@@ -88,8 +94,10 @@ int run_doctor(const Options& options, Output& out) {
     complain(findings.error().message);
     return kUsage;
   }
-  if (options.json) out.line(findings_json(*findings));
-  else out.write(findings_text(*findings, out.columns()));
+  if (options.json)
+    out.line(findings_json(*findings));
+  else
+    out.write(findings_text(*findings, out.columns()));
   return count_problems(*findings) == 0 ? kDone : kFailed;
 }
 

@@ -22,16 +22,24 @@ constexpr size_t kColumns = 100;
 
 constexpr std::array kExtras = {
     Extra{"status", "status", "One screen: identity, Kubo, channels, peers, what is pending", ""},
-    Extra{"doctor", "doctor", "Look for what keeps replicas from syncing, with a remedy for each finding",
-          "Checks the daemon and its socket, Kubo, pubsub, clocks, disk space, peers, and each channel.\n"
+    Extra{"doctor", "doctor",
+          "Look for what keeps replicas from syncing, with a remedy for each finding",
+          "Checks the daemon and its socket, Kubo, pubsub, clocks, disk space, peers, and each "
+          "channel.\n"
           "Exits with 0 where all is well and with 1 where something was found."},
-    Extra{"call", "call METHOD [JSON|@file|-]", "Call a method with parameters as JSON (an object or a list)",
+    Extra{"call", "call METHOD [JSON|@file|-]",
+          "Call a method with parameters as JSON (an object or a list)",
           "The result is printed as JSON, whatever standard output is."},
     Extra{"batch", "batch", "Run the requests on standard input, one a line, over one connection",
-          "A line is a command without `ptwopctl` (kv put notes a 1), quoted as in a shell, or a JSON object\n"
-          "{\"method\":…,\"params\":…}, with an \"id\" if you like. Empty lines and lines that start with # are\n"
-          "skipped. Up to 64 requests are under way at once; writes take effect in the order of their lines.\n"
-          "Every request is answered by one line of JSON-RPC, in order, with its own \"id\" or else the\n"
+          "A line is a command without `ptwopctl` (kv put notes a 1), quoted as in a shell, or a "
+          "JSON object\n"
+          "{\"method\":…,\"params\":…}, with an \"id\" if you like. Empty lines and lines that "
+          "start with # are\n"
+          "skipped. Up to 64 requests are under way at once; each sees what the lines before it "
+          "did: writes\n"
+          "are pipelined with writes, reads with reads.\n"
+          "Every request is answered by one line of JSON-RPC, in order, with its own \"id\" or "
+          "else the\n"
           "number of its line. Exits with 1 if any of them failed."},
     Extra{"help", "help [NOUN [VERB]]", "Help for all, for a noun, or for one command", ""},
     Extra{"completion", "completion bash|zsh|fish", "Print a completion script for a shell",
@@ -41,13 +49,17 @@ constexpr std::array kExtras = {
 };
 
 constexpr std::array<std::string_view, 6> kArgumentRules = {
-    "name=value sets that parameter; all other words fill, in order, those that were not set by name. Only the "
+    "name=value sets that parameter; all other words fill, in order, those that were not set by "
+    "name. Only the "
     "command's own parameters count as names: the key a=b is a key.",
-    "Texts (channels, keys, ids) are taken as they are: the key 123 is the text 123. A value is JSON where it parses as JSON, "
+    "Texts (channels, keys, ids) are taken as they are: the key 123 is the text 123. A value is "
+    "JSON where it parses as JSON, "
     "else text; '\"123\"' is the text 123.",
-    "Where a value or JSON is asked for, @FILE stands for a file's content and - for standard input, without its last line end.",
+    "Where a value or JSON is asked for, @FILE stands for a file's content and - for standard "
+    "input, without its last line end.",
     "With --bytes the value is sent as bytes, exactly as given; get it back with --raw.",
-    "After -- every word is data: no flag, no name=, no @FILE, no -. Write `kv put notes key -- \"$text\"` in scripts.",
+    "After -- every word is data: no flag, no name=, no @FILE, no -. Write `kv put notes key -- "
+    "\"$text\"` in scripts.",
     "A result is a table or fields on a terminal, and one line of JSON in a pipe or with --json.",
 };
 
@@ -59,7 +71,9 @@ constexpr std::array<std::string_view, 5> kExitCodes = {
     "4  there is no such key or entry",
 };
 
-std::string_view noun_of(const Method& method) { return method.name.substr(0, method.name.find('.')); }
+std::string_view noun_of(const Method& method) {
+  return method.name.substr(0, method.name.find('.'));
+}
 
 /// Rows of two columns.
 std::string rows_of(const std::vector<std::pair<std::string, std::string>>& rows) {
@@ -68,14 +82,16 @@ std::string rows_of(const std::vector<std::pair<std::string, std::string>>& rows
   std::string out;
   for (const auto& [left, right] : rows) {
     const size_t blanks = first - std::min(first, width(left));
-    out += fmt::format("  {}{}  {}\n", left, std::string(blanks, ' '), wrapped(right, kColumns, first + 4));
+    out += fmt::format("  {}{}  {}\n", left, std::string(blanks, ' '),
+                       wrapped(right, kColumns, first + 4));
   }
   return out;
 }
 
 std::string overview() {
-  std::string out = "ptwopctl: talk to ptwopd, a database beside your Kubo (IPFS) node\n\n"
-                    "Usage: ptwopctl NOUN VERB [VALUE … | NAME=VALUE …] [FLAG …]\n";
+  std::string out =
+      "ptwopctl: talk to ptwopd, a database beside your Kubo (IPFS) node\n\n"
+      "Usage: ptwopctl NOUN VERB [VALUE … | NAME=VALUE …] [FLAG …]\n";
   std::vector<std::pair<std::string, std::string>> rows;
   for (const Extra& extra : kExtras) rows.emplace_back(extra.usage, extra.summary);
   out += "\n" + rows_of(rows);
@@ -84,19 +100,22 @@ std::string overview() {
   out += "\n" + rows_of(rows);
   rows.clear();
   for (const Flag& flag : flags())
-    rows.emplace_back(flag.takes == Takes::nothing    ? std::string(flag.name)
-                      : flag.takes == Takes::optional ? fmt::format("{}[={}]", flag.name, flag.value)
-                                                      : fmt::format("{} {}", flag.name, flag.value),
+    rows.emplace_back(flag.takes == Takes::nothing ? std::string(flag.name)
+                      : flag.takes == Takes::optional
+                          ? fmt::format("{}[={}]", flag.name, flag.value)
+                          : fmt::format("{} {}", flag.name, flag.value),
                       flag.summary);
   out += "\nFlags:\n" + rows_of(rows) + "\nArguments:\n";
-  for (const std::string_view rule : kArgumentRules) out += "  " + wrapped(rule, kColumns, 2) + '\n';
+  for (const std::string_view rule : kArgumentRules)
+    out += "  " + wrapped(rule, kColumns, 2) + '\n';
   out += "\nExit codes:\n";
   for (const std::string_view code : kExitCodes) out += fmt::format("  {}\n", code);
   return out + "\nptwopctl help NOUN VERB tells parameters, defaults, errors, and an example.\n";
 }
 
 std::string extra_help(const Extra& extra) {
-  return fmt::format("ptwopctl {}\n\n{}.\n{}{}{}", extra.usage, extra.summary, extra.details.empty() ? "" : "\n", extra.details,
+  return fmt::format("ptwopctl {}\n\n{}.\n{}{}{}", extra.usage, extra.summary,
+                     extra.details.empty() ? "" : "\n", extra.details,
                      extra.details.empty() ? "" : "\n");
 }
 
@@ -138,17 +157,22 @@ std::string presence(const Param& param) {
 
 std::string takes(const Method& method, const Param& param) {
   const auto choices = Schemas::get().choices(method.name, param.name);
-  return choices.empty() ? std::string(type_name(param.type)) : fmt::format("{}", fmt::join(choices, "|"));
+  return choices.empty() ? std::string(type_name(param.type))
+                         : fmt::format("{}", fmt::join(choices, "|"));
 }
 
 std::string method_help(const Method& method) {
   const Schemas& schemas = Schemas::get();
   std::string out = fmt::format("{}\n\n{}.", usage_of(method), method.summary);
-  if (const std::string_view more = schemas.description(method.name); !more.empty()) out += ' ' + std::string(more);
-  out = out.substr(0, out.find("\n\n") + 2) + wrapped(out.substr(out.find("\n\n") + 2), kColumns, 0) + '\n';
+  if (const std::string_view more = schemas.description(method.name); !more.empty())
+    out += ' ' + std::string(more);
+  out = out.substr(0, out.find("\n\n") + 2) +
+        wrapped(out.substr(out.find("\n\n") + 2), kColumns, 0) + '\n';
   std::vector<std::pair<std::string, std::string>> rows;
   for (const Param& param : method.params)
-    rows.emplace_back(fmt::format("{:<10} {:<15} {:<17}", param.name, takes(method, param), presence(param)), param.summary);
+    rows.emplace_back(
+        fmt::format("{:<10} {:<15} {:<17}", param.name, takes(method, param), presence(param)),
+        param.summary);
   if (!rows.empty()) out += "\nParameters:\n" + rows_of(rows);
   out += fmt::format("\nResult: {}\n", fmt::join(schemas.result_members(method.name), ", "));
   rows.clear();
@@ -156,7 +180,8 @@ std::string method_help(const Method& method) {
     rows.emplace_back(fmt::format("{:>6} {}", error.code, error.kind), error.message);
   if (!rows.empty()) out += "\nErrors:\n" + rows_of(rows);
   for (const Example& example : schemas.examples(method.name))
-    out += fmt::format("\nExample: {}\n  $ ptwopctl {}\n  {}\n", example.name, command_line(method, example.params),
+    out += fmt::format("\nExample: {}\n  $ ptwopctl {}\n  {}\n", example.name,
+                       command_line(method, example.params),
                        cut(clean_json(to_json(example.result)), 400));
   return out;
 }
@@ -169,7 +194,8 @@ Result<std::string> help_text(std::span<const std::string_view> words) {
   if (command.size() == 1) {
     std::vector<std::pair<std::string, std::string>> rows;
     for (const Method& method : rpc::methods())
-      if (noun_of(method) == words[0]) rows.emplace_back(usage_of(method).substr(9), method.summary);
+      if (noun_of(method) == words[0])
+        rows.emplace_back(usage_of(method).substr(9), method.summary);
     if (!rows.empty()) return rows_of(rows);
   }
   PTWOP_TRY(const Method* method, find_command(command));

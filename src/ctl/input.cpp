@@ -18,13 +18,16 @@ Result<std::string> read_all(int fd, std::string_view name) {
   for (;;) {
     const ssize_t got = ::read(fd, chunk, sizeof chunk);
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return fail(Code::invalid_params, fmt::format("{} cannot be read: {}.", name, std::strerror(errno)));
+    if (got < 0)
+      return fail(Code::invalid_params,
+                  fmt::format("{} cannot be read: {}.", name, std::strerror(errno)));
     if (got == 0) return out;
     out.append(chunk, static_cast<size_t>(got));
     if (out.size() > limits::kRequestBytesMax)
-      return fail(Code::invalid_params,
-                  fmt::format("{} holds more than the {} MiB of a request: nothing was sent. Split it.", name,
-                              limits::kRequestBytesMax >> 20));
+      return fail(
+          Code::invalid_params,
+          fmt::format("{} holds more than the {} MiB of a request: nothing was sent. Split it.",
+                      name, limits::kRequestBytesMax >> 20));
   }
 }
 
@@ -34,7 +37,8 @@ Result<std::string> SystemInput::file(const std::string& path) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0)
     return fail(Code::invalid_params,
-                fmt::format("{} cannot be opened: {}. (Text that starts with @ goes after --.)", path, std::strerror(errno)));
+                fmt::format("{} cannot be opened: {}. (Text that starts with @ goes after --.)",
+                            path, std::strerror(errno)));
   auto content = read_all(fd, path);
   ::close(fd);
   return content;
@@ -47,7 +51,8 @@ Result<std::string> SystemInput::standard_input() {
 }
 
 Result<std::string> BatchInput::standard_input() {
-  return fail(Code::invalid_params, "In a batch, - is not available: standard input holds the lines. Use @file.");
+  return fail(Code::invalid_params,
+              "In a batch, - is not available: standard input holds the lines. Use @file.");
 }
 
 }  // namespace ptwop::ctl

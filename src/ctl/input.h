@@ -6,7 +6,8 @@
 
 namespace ptwop::ctl {
 
-/// Reads whole files and standard input, bounded by what one request may hold. Errors are for the person who typed.
+/// Reads whole files and standard input, bounded by what one request may hold. Errors are for the
+/// person who typed.
 class Input {
  public:
   virtual ~Input() = default;

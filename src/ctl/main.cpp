@@ -10,10 +10,12 @@
 
 namespace {
 
-/// A closed standard stream must not become the socket: its number is taken by something that neither reads nor writes.
+/// A closed standard stream must not become the socket: its number is taken by something that
+/// neither reads nor writes.
 void keep_standard_streams() {
   for (int fd = 0; fd <= 2; ++fd)
-    if (::fcntl(fd, F_GETFD) == -1 && ::open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) != fd) ::_exit(1);
+    if (::fcntl(fd, F_GETFD) == -1 && ::open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) != fd)
+      ::_exit(1);
 }
 
 }  // namespace

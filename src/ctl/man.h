@@ -1,4 +1,5 @@
-// The man pages ptwopctl(1) and ptwopd(8), made from the method table, the schemas, and text that stands in man.cpp.
+// The man pages ptwopctl(1) and ptwopd(8), made from the method table, the schemas, and text that
+// stands in man.cpp.
 #pragma once
 #include <optional>
 #include <string>

@@ -14,7 +14,11 @@ namespace ptwop::ctl {
 /// What ptwopctl exits with; for an error of the daemon see `ErrorRow::exit_code`.
 enum Exit : int { kDone = 0, kFailed = 1, kUnreachable = 2, kUsage = 3 };
 
-enum class Takes : uint8_t { nothing, optional /* only as --flag=V */, required /* --flag V or --flag=V */ };
+enum class Takes : uint8_t {
+  nothing,
+  optional /* only as --flag=V */,
+  required /* --flag V or --flag=V */
+};
 
 struct Flag {
   std::string_view name;  ///< With its dashes.
@@ -26,7 +30,8 @@ struct Flag {
 /// In the order of the help.
 std::span<const Flag> flags();
 
-/// One word that is no flag. `literal`: it came after `--`, so it is neither name=value nor @file nor -.
+/// One word that is no flag. `literal`: it came after `--`, so it is neither name=value nor @file
+/// nor -.
 struct Word {
   std::string text;
   bool literal = false;
@@ -47,7 +52,8 @@ struct Options {
   std::vector<Word> words;
 };
 
-/// Flags may stand anywhere before `--`. A lone `-` and what starts with one dash and is no flag (`-5`) are words.
+/// Flags may stand anywhere before `--`. A lone `-` and what starts with one dash and is no flag
+/// (`-5`) are words.
 Result<Options> parse_options(std::span<const std::string> arguments);
 
 }  // namespace ptwop::ctl

@@ -7,7 +7,8 @@
 
 namespace ptwop::ctl {
 
-/// Collects data for standard output. Where its reader has gone away (`| head`), writing stops quietly.
+/// Collects data for standard output. Where its reader has gone away (`| head`), writing stops
+/// quietly.
 class Output {
  public:
   Output();

@@ -17,7 +17,9 @@ using json::Kind;
 constexpr size_t kValueColumnsMin = 20;
 constexpr std::string_view kGap = "  ";
 
-bool is_time(std::string_view name) { return name == "time_ms" || name == "since_ms" || name == "last_seen_ms"; }
+bool is_time(std::string_view name) {
+  return name == "time_ms" || name == "since_ms" || name == "last_seen_ms";
+}
 
 /// The name of the list that a listing result consists of ("entries", "channels", …), or null.
 const json::Value* only_list(const json::Value& result) {
@@ -31,7 +33,9 @@ const json::Value* only_list(const json::Value& result) {
 }
 
 /// A name as people see it: times are shown as dates, so their unit goes.
-std::string shown_name(std::string_view name) { return clean(is_time(name) ? name.substr(0, name.size() - 3) : name); }
+std::string shown_name(std::string_view name) {
+  return clean(is_time(name) ? name.substr(0, name.size() - 3) : name);
+}
 
 std::string padded(const std::string& text, size_t columns) {
   return text + std::string(columns - std::min(columns, width(text)), ' ');
@@ -54,7 +58,8 @@ std::string table_of(const json::Value& list, size_t columns) {
 }
 
 std::string list_text(const json::Value& list, size_t columns) {
-  const bool objects = std::ranges::all_of(list.items, [](const json::Value& item) { return item.is(Kind::object); });
+  const bool objects = std::ranges::all_of(
+      list.items, [](const json::Value& item) { return item.is(Kind::object); });
   if (objects) return list.items.empty() ? "" : table_of(list, columns);
   std::string out;
   for (const json::Value& item : list.items) out += render_cell("", item) + '\n';
@@ -74,7 +79,8 @@ std::string raw_text(const json::Value& value) {
 }
 
 template <size_t n>
-const json::Value* first_of(const json::Value& object, const std::array<std::string_view, n>& names) {
+const json::Value* first_of(const json::Value& object,
+                            const std::array<std::string_view, n>& names) {
   for (const std::string_view name : names)
     if (const json::Value* found = object.find(name)) return found;
   return nullptr;
@@ -86,7 +92,8 @@ std::string local_time(int64_t unix_ms) {
   const std::time_t seconds = unix_ms / 1000;
   std::tm parts{};
   char text[64];
-  if (!::localtime_r(&seconds, &parts) || std::strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S", &parts) == 0)
+  if (!::localtime_r(&seconds, &parts) ||
+      std::strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S", &parts) == 0)
     return std::to_string(unix_ms);
   return text;
 }
@@ -99,8 +106,8 @@ std::string render_cell(std::string_view name, const json::Value& value) {
   return clean(to_json(value));
 }
 
-std::string render_table(const std::vector<std::string>& headings, const std::vector<std::vector<std::string>>& rows,
-                         size_t columns) {
+std::string render_table(const std::vector<std::string>& headings,
+                         const std::vector<std::vector<std::string>>& rows, size_t columns) {
   std::vector<size_t> widths;
   for (const std::string& heading : headings) widths.push_back(width(heading));
   for (const auto& row : rows)
@@ -138,24 +145,29 @@ std::string render_human(const json::Value& result, size_t columns) {
   if (const json::Value* list = only_list(result)) return list_text(*list, columns);
   std::string out, tables;
   size_t name_width = 0;
-  for (const auto& [name, value] : result.members) name_width = std::max(name_width, width(shown_name(name)));
+  for (const auto& [name, value] : result.members)
+    if (!value.is(Kind::array)) name_width = std::max(name_width, width(shown_name(name)));
   for (const auto& [name, value] : result.members) {
     if (value.is(Kind::array)) {
       if (!value.items.empty()) tables += '\n' + clean(name) + ":\n" + list_text(value, columns);
     } else if (value.is(Kind::object) && name != "value") {
       std::string inner;
       for (const auto& [inner_name, inner_value] : value.members)
-        inner += (inner.empty() ? "" : ", ") + clean(inner_name) + " " + render_cell(inner_name, inner_value);
-      out += padded(shown_name(name), name_width) + std::string(kGap) + (inner.empty() ? "-" : inner) + '\n';
+        inner += (inner.empty() ? "" : ", ") + clean(inner_name) + " " +
+                 render_cell(inner_name, inner_value);
+      out += padded(shown_name(name), name_width) + std::string(kGap) +
+             (inner.empty() ? "-" : inner) + '\n';
     } else {
-      out += padded(shown_name(name), name_width) + std::string(kGap) + render_cell(name, value) + '\n';
+      out += padded(shown_name(name), name_width) + std::string(kGap) + render_cell(name, value) +
+             '\n';
     }
   }
   return out + tables;
 }
 
 const json::Value& bare_part(const json::Value& result) {
-  constexpr std::array<std::string_view, 8> kNames = {"value", "id", "address", "at", "ready", "reached", "left", "stopping"};
+  constexpr std::array<std::string_view, 8> kNames = {"value", "id",      "address", "at",
+                                                      "ready", "reached", "left",    "stopping"};
   if (!result.is(Kind::object)) return result;
   if (const json::Value* list = only_list(result)) return *list;
   const json::Value* part = first_of(result, kNames);

@@ -40,7 +40,8 @@ class Request {
 
   /// Says what the daemon's error means. Exit codes come from the error table.
   int refused(const json::Value& error) {
-    const auto code = static_cast<Code>(member_integer(error, "code", static_cast<int>(Code::internal)));
+    const auto code =
+        static_cast<Code>(member_integer(error, "code", static_cast<int>(Code::internal)));
     if (code == Code::not_found && options_.fallback) {
       show_fallback();
       return kDone;
@@ -50,15 +51,16 @@ class Request {
     if (options_.json) {
       note(clean_json(to_json(error)));
     } else {
-      complain(fmt::format("{}: {} ({}{}{})", call_.method, member_text(error, "message"), static_cast<int>(code), kind.empty() ? "" : " ",
-                           kind));
+      complain(fmt::format("{}: {} ({}{}{})", call_.method, member_text(error, "message"),
+                           static_cast<int>(code), kind.empty() ? "" : " ", kind));
       if (const std::string_view next = next_step(code); !next.empty()) note(next);
     }
     return error_row(code).exit_code;
   }
 
   void show_fallback() {
-    if (options_.raw || (out_.terminal() && !options_.json && !call_.direct)) return out_.line(*options_.fallback);
+    if (options_.raw || (out_.terminal() && !options_.json && !call_.direct))
+      return out_.line(*options_.fallback);
     auto value = json::parse(*options_.fallback);
     json::Value result = object_value();
     set(result, "value", value ? std::move(*value) : text_value(*options_.fallback));
@@ -92,7 +94,8 @@ class Request {
       for (const json::Value& entry : entries->items) show_entry(entry);
       const std::string_view next = member_text(answer->body, "next");
       if (next.empty() || !out_.flush()) return kDone;
-      if (next == member_text(params, "after")) return lost(fail(Code::internal, "The daemon answers the same page again and again."));
+      if (next == member_text(params, "after"))
+        return lost(fail(Code::internal, "The daemon answers the same page again and again."));
       set(params, "after", text_value(std::string(next)));
     }
   }
@@ -113,12 +116,18 @@ class Request {
     set(params, "timeout_ms", integer_value(static_cast<int64_t>(limit_ms)));
     set(params, "peer", text_value(*options_.sync));
     constexpr uint64_t kGraceMs = 5'000;
-    const auto answer = session_.client().call("channel.wait", to_json(params), in_ms(limit_ms + kGraceMs));
+    const auto answer =
+        session_.client().call("channel.wait", to_json(params), in_ms(limit_ms + kGraceMs));
     if (answer && answer->ok) return kDone;
-    const std::string_view whom = *options_.sync == "any" ? "any other replica" : std::string_view(*options_.sync);
-    complain(fmt::format("Written and kept here, but not known to be at {} within {} s: {}", whom, static_cast<double>(limit_ms) / 1000,
-                         answer ? member_text(answer->body, "message") : std::string_view(answer.error().message)));
-    note("It goes there on its own once both can reach each other. ptwopctl doctor looks for what is in the way.");
+    const std::string_view whom =
+        *options_.sync == "any" ? "any other replica" : std::string_view(*options_.sync);
+    complain(fmt::format(
+        "Written and kept here, but not known to be at {} within {} s: {}", whom,
+        static_cast<double>(limit_ms) / 1000,
+        answer ? member_text(answer->body, "message") : std::string_view(answer.error().message)));
+    note(
+        "It goes there on its own once both can reach each other. ptwopctl doctor looks for what "
+        "is in the way.");
     return answer ? kFailed : kUnreachable;
   }
 
@@ -136,12 +145,16 @@ bool shows_value(std::string_view method) {
 /// Why the flags do not fit the method; "" if they do.
 std::string misfit(const Options& options, const Call& call) {
   const Schemas& schemas = Schemas::get();
-  if (options.all && !schemas.has_pages(call.method)) return fmt::format("--all does not go with {}: it has no pages.", call.method);
+  if (options.all && !schemas.has_pages(call.method))
+    return fmt::format("--all does not go with {}: it has no pages.", call.method);
   if (options.all && call.params.is(json::Kind::array)) return "--all needs parameters by name.";
-  if (options.sync && !schemas.is_write(call.method)) return fmt::format("--sync does not go with {}: it writes nothing.", call.method);
+  if (options.sync && !schemas.is_write(call.method))
+    return fmt::format("--sync does not go with {}: it writes nothing.", call.method);
   if (options.sync && !call.params.find("channel")) return "--sync needs the channel by name.";
-  if (options.fallback && !(schemas.can_fail_with(call.method, "not_found") && shows_value(call.method)))
-    return fmt::format("--default does not go with {}: it is for reading one key or entry.", call.method);
+  if (options.fallback &&
+      !(schemas.can_fail_with(call.method, "not_found") && shows_value(call.method)))
+    return fmt::format("--default does not go with {}: it is for reading one key or entry.",
+                       call.method);
   return "";
 }
 

@@ -5,7 +5,8 @@
 
 namespace ptwop::ctl {
 
-/// `<noun> <verb> …` and `call`, with --raw, --json, --all, --sync and --default. Returns the exit code.
+/// `<noun> <verb> …` and `call`, with --raw, --json, --all, --sync and --default. Returns the exit
+/// code.
 int run_request(const Options& options, Output& out);
 
 }  // namespace ptwop::ctl

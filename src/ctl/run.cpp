@@ -67,14 +67,16 @@ std::vector<std::string> channel_names(std::span<const std::string> begun) {
   const auto answer = session->call("channel.list", object_value());
   const json::Value* channels = answer && answer->ok ? answer->body.find("channels") : nullptr;
   if (!channels) return names;
-  for (const json::Value& channel : channels->items) names.emplace_back(member_text(channel, "name"));
+  for (const json::Value& channel : channels->items)
+    names.emplace_back(member_text(channel, "name"));
   return names;
 }
 
 int print_candidates(std::span<const Word> words, Output& out) {
   std::vector<std::string> begun;
   for (const Word& word : words) begun.push_back(word.text);
-  for (const std::string& candidate : complete(begun, [&] { return channel_names(begun); })) out.line(candidate);
+  for (const std::string& candidate : complete(begun, [&] { return channel_names(begun); }))
+    out.line(candidate);
   return kDone;
 }
 
@@ -91,12 +93,16 @@ int print_status(Session& session, const Options& options, Output& out) {
     complain(overview.error().message);
     return kUnreachable;
   }
-  if (options.json) out.line(status_json(*overview));
-  else out.write(status_text(*overview, unix_now_ms(), out.columns()));
+  if (options.json)
+    out.line(status_json(*overview));
+  else
+    out.write(status_text(*overview, unix_now_ms(), out.columns()));
   return kDone;
 }
 
-int batch(Session& session, const Options&, Output& out) { return run_batch(session, STDIN_FILENO, out); }
+int batch(Session& session, const Options&, Output& out) {
+  return run_batch(session, STDIN_FILENO, out);
+}
 
 /// Flags that an extra command has no use for.
 std::string_view unused_flag(const Options& options, bool may_json) {
@@ -112,7 +118,9 @@ std::string_view unused_flag(const Options& options, bool may_json) {
 int run_extra(const Options& options, Output& out) {
   const std::string& name = options.words[0].text;
   const auto rest = std::span(options.words).subspan(1);
-  if (const auto flag = unused_flag(options, name == "status" || name == "doctor" || name == "batch"); !flag.empty())
+  if (const auto flag =
+          unused_flag(options, name == "status" || name == "doctor" || name == "batch");
+      !flag.empty())
     return wrong_usage(fmt::format("{} does not go with {}.", flag, name));
   if (name == "help") return print_help(rest, out);
   if (name == "completion") return print_completion(rest, out);
@@ -127,7 +135,8 @@ int dispatch(const Options& options, Output& out) {
     return kDone;
   }
   const auto& words = options.words;
-  if (options.help) return print_help(std::span(words).first(std::min<size_t>(words.size(), 2)), out);
+  if (options.help)
+    return print_help(std::span(words).first(std::min<size_t>(words.size(), 2)), out);
   if (words.empty()) return wrong_usage("A command is missing. ptwopctl help lists them.");
   const auto rest = std::span(words).subspan(1);
   if (words[0].text == "__complete") return print_candidates(rest, out);

@@ -35,7 +35,9 @@ const Schemas& Schemas::get() {
   return schemas;
 }
 
-const json::Value& Schemas::method(std::string_view name) const { return by_name(member(document_, "methods"), name); }
+const json::Value& Schemas::method_object(std::string_view name) const {
+  return by_name(member(document_, "methods"), name);
+}
 
 const json::Value& Schemas::resolved(const json::Value& schema) const {
   const json::Value* at = &schema;
@@ -59,13 +61,16 @@ const json::Value& Schemas::resolved(const json::Value& schema) const {
   return *at;
 }
 
-std::string_view Schemas::description(std::string_view name) const { return member_text(method(name), "description"); }
+std::string_view Schemas::description(std::string_view name) const {
+  return member_text(method_object(name), "description");
+}
 
 std::vector<ErrorText> Schemas::errors(std::string_view name) const {
   std::vector<ErrorText> out;
-  for (const json::Value& ref : member(method(name), "errors").items) {
+  for (const json::Value& ref : member(method_object(name), "errors").items) {
     const json::Value& error = resolved(ref);
-    out.push_back({member_integer(error, "code"), std::string(member_text(member(error, "data"), "kind")),
+    out.push_back({member_integer(error, "code"),
+                   std::string(member_text(member(error, "data"), "kind")),
                    std::string(member_text(error, "message"))});
   }
   return out;
@@ -73,8 +78,9 @@ std::vector<ErrorText> Schemas::errors(std::string_view name) const {
 
 std::vector<Example> Schemas::examples(std::string_view name) const {
   std::vector<Example> out;
-  for (const json::Value& pairing : member(method(name), "examples").items) {
-    Example example{std::string(member_text(pairing, "name")), object_value(), member(member(pairing, "result"), "value")};
+  for (const json::Value& pairing : member(method_object(name), "examples").items) {
+    Example example{std::string(member_text(pairing, "name")), object_value(),
+                    member(member(pairing, "result"), "value")};
     for (const json::Value& param : member(pairing, "params").items)
       set(example.params, member_text(param, "name"), member(param, "value"));
     out.push_back(std::move(example));
@@ -83,7 +89,8 @@ std::vector<Example> Schemas::examples(std::string_view name) const {
 }
 
 std::vector<std::string> Schemas::choices(std::string_view name, std::string_view param) const {
-  const json::Value& schema = resolved(member(by_name(member(method(name), "params"), param), "schema"));
+  const json::Value& schema =
+      resolved(member(by_name(member(method_object(name), "params"), param), "schema"));
   if (member_text(schema, "type") == "boolean") return {"true", "false"};
   std::vector<std::string> out;
   for (const json::Value& choice : member(schema, "enum").items) out.push_back(choice.text);
@@ -91,7 +98,7 @@ std::vector<std::string> Schemas::choices(std::string_view name, std::string_vie
 }
 
 const json::Value& Schemas::result_properties(std::string_view name) const {
-  return member(resolved(member(member(method(name), "result"), "schema")), "properties");
+  return member(resolved(member(member(method_object(name), "result"), "schema")), "properties");
 }
 
 std::vector<std::string> Schemas::result_members(std::string_view name) const {
@@ -101,7 +108,8 @@ std::vector<std::string> Schemas::result_members(std::string_view name) const {
 }
 
 bool Schemas::can_fail_with(std::string_view name, std::string_view kind) const {
-  return std::ranges::any_of(errors(name), [&](const ErrorText& error) { return error.kind == kind; });
+  return std::ranges::any_of(errors(name),
+                             [&](const ErrorText& error) { return error.kind == kind; });
 }
 
 bool Schemas::is_write(std::string_view name) const {
@@ -109,6 +117,8 @@ bool Schemas::is_write(std::string_view name) const {
   return member_text(resolved(at), "type") == "string";
 }
 
-bool Schemas::has_pages(std::string_view name) const { return result_properties(name).find("next") != nullptr; }
+bool Schemas::has_pages(std::string_view name) const {
+  return result_properties(name).find("next") != nullptr;
+}
 
 }  // namespace ptwop::ctl

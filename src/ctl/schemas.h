@@ -1,4 +1,5 @@
-// What the embedded OpenRPC document says of the methods: for help, completion, man pages, and what flags apply.
+// What the embedded OpenRPC document says of the methods: for help, completion, man pages, and what
+// flags apply.
 #pragma once
 #include <string>
 #include <string_view>
@@ -21,11 +22,15 @@ struct Example {
   json::Value result;
 };
 
-/// Parsed once, when first needed. Everything is empty for a method that the document does not describe.
+/// Parsed once, when first needed. Everything is empty for a method that the document does not
+/// describe.
 class Schemas {
  public:
   static const Schemas& get();
 
+  bool is_known(std::string_view method) const {
+    return !method_object(method).is(json::Kind::null);
+  }
   std::string_view description(std::string_view method) const;
   std::vector<ErrorText> errors(std::string_view method) const;
   std::vector<Example> examples(std::string_view method) const;
@@ -40,7 +45,7 @@ class Schemas {
 
  private:
   explicit Schemas(json::Value document) : document_(std::move(document)) {}
-  const json::Value& method(std::string_view name) const;
+  const json::Value& method_object(std::string_view name) const;
   /// Follows a `$ref` within the document, and an `allOf` of one.
   const json::Value& resolved(const json::Value& schema) const;
   const json::Value& result_properties(std::string_view method) const;

@@ -13,17 +13,20 @@ inline constexpr uint64_t kTimeoutDefaultMs = 30'000;
 
 class Session {
  public:
-  /// Connects, with --wait for as long as it takes the daemon to start. Errors: `invalid_params` is wrong usage; else the
-  /// message says what was tried and what to do.
+  /// Connects, with --wait for as long as it takes the daemon to start. Errors: `invalid_params` is
+  /// wrong usage; else the message says what was tried and what to do.
   static Result<Session> open(const Options& options);
 
-  /// `answer_ms`: how long the request itself may take; --timeout counts more. The error says what became of the request.
+  /// `answer_ms`: how long the request itself may take; --timeout counts more. The error says what
+  /// became of the request.
   Result<Answer> call(std::string_view method, const json::Value& params, uint64_t answer_ms = 0);
   Client& client() { return client_; }
-  uint64_t timeout_ms() const { return timeout_ms_.value_or(kTimeoutDefaultMs); }
+  /// How long to wait for the answer of a request that may itself take `answer_ms`.
+  uint64_t limit_ms(uint64_t answer_ms) const;
 
  private:
-  Session(Client client, std::optional<uint64_t> timeout_ms) : client_(std::move(client)), timeout_ms_(timeout_ms) {}
+  Session(Client client, std::optional<uint64_t> timeout_ms)
+      : client_(std::move(client)), timeout_ms_(timeout_ms) {}
   Client client_;
   std::optional<uint64_t> timeout_ms_;
 };

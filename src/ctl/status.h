@@ -15,7 +15,8 @@ struct Overview {
 };
 inline constexpr size_t kChannelsShown = 1000;
 
-/// The error says that the daemon cannot be talked to. An answer that is an error leaves its part null.
+/// The error says that the daemon cannot be talked to. An answer that is an error leaves its part
+/// null.
 Result<Overview> read_overview(Session& session);
 std::string status_text(const Overview& overview, int64_t now_ms, size_t columns);
 std::string status_json(const Overview& overview);

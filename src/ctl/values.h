@@ -42,10 +42,12 @@ inline std::string to_json(const json::Value& value) {
 /// The text of a string member; "" when there is none.
 inline std::string_view member_text(const json::Value& object, std::string_view name) {
   const json::Value* member = object.find(name);
-  return member && member->is(json::Kind::string) ? std::string_view(member->text) : std::string_view();
+  return member && member->is(json::Kind::string) ? std::string_view(member->text)
+                                                  : std::string_view();
 }
 /// An integer member; `fallback` when there is none.
-inline int64_t member_integer(const json::Value& object, std::string_view name, int64_t fallback = 0) {
+inline int64_t member_integer(const json::Value& object, std::string_view name,
+                              int64_t fallback = 0) {
   const json::Value* member = object.find(name);
   return member && member->is(json::Kind::integer) ? member->integer : fallback;
 }

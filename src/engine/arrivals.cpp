@@ -10,31 +10,44 @@ namespace {
 
 constexpr size_t kAnswerBytesMax = 2 << 20;
 constexpr uint64_t kRetryMs = 250;
+constexpr size_t kInKuboMax = 4096;
 constexpr size_t kAwaitedMax = 4096;
+constexpr uint64_t kLargeAheadMax = 4096;
 
 }  // namespace
 
 // --- what comes in ---------------------------------------------------------------------------------------------------
 
 void Channel::on_message(std::string_view from, BytesView bytes) {
-  auto message = talk_.receive(from, bytes);
+  const auto is_member = [this](const list::PublicKey& key) {
+    return membership_ && membership_->role(key) != access::Role::none;
+  };
+  auto message = talk_.receive(from, bytes, is_member);
   if (!message) return;
   const uint64_t now = world_.now_ms();
   sync::Replicator& replicator = talk_.replicator();
   if (auto* nodes = std::get_if<sync::Nodes>(&message->body)) {
     if (!nodes->manifest.empty()) take_manifest(nodes->manifest);
+    const bool trusted = is_member(message->sender);
     for (const sync::LargeNode& large : nodes->large) {
       const ListState* state = lists_.find(large.list);
-      if ((!state || state->record.held.number < large.number) && talk_.fetch(large.cid)) world_.ports.blocks.get(large.cid);
+      const uint64_t held = state ? state->record.held.number : 0;
+      const bool useful = (state || trusted) && large.number > held && large.number - held <= kLargeAheadMax;
+      if (useful && talk_.fetch(large.cid, trusted)) world_.ports.blocks.get(large.cid);
     }
+    const uint64_t refused = world_.refusals;
     std::map<list::ListId, list::At> there;  // what it sends it holds
     if (membership_)
-      for (Bytes& block : nodes->nodes)
-        if (const auto at = take_node(std::move(block)))
-          if (list::At& known = there[at->list]; known.position.number <= at->position.number) known = *at;
+      for (Bytes& block : nodes->nodes) {
+        const auto at = take_node(std::move(block));
+        if (!at) break;  // who sends one that is no node sends noise
+        list::At& known = there[at->list];
+        if (known.position.number <= at->position.number) known = *at;
+      }
+    talk_.charge(from, world_.refusals - refused);
     replicator.on_nodes(message->sender, there, nodes->last, now);
   } else if (auto* clock = std::get_if<sync::ClockMessage>(&message->body)) {
-    const bool member = membership_ && membership_->role(message->sender) != access::Role::none;
+    const bool member = is_member(message->sender);
     if (member) note_own(*clock);
     replicator.on_clock(*message, member, now, world_.wall_ms());
   } else if (auto* want = std::get_if<sync::Want>(&message->body)) {
@@ -42,21 +55,25 @@ void Channel::on_message(std::string_view from, BytesView bytes) {
   }
 }
 
-// A member holds more of our own list than we do: this folder is an older copy, whose list must not be continued. Once
-// a start: a list that began since then cannot be known to others better than to us.
+// A member holds more of one of our own lists than we do: this folder is an older copy, whose list must not be continued.
 void Channel::note_own(const sync::ClockMessage& clock) {
-  if (std::exchange(own_compared_, true)) return;
-  const list::ListId id = list::list_id(record_.cid, own_list(false));
-  const ListState* state = lists_.find(id);
-  const uint64_t here = (state ? state->record.held.number : 0) + (open_ ? 1 : 0);
-  for (const sync::ClockEntry& entry : clock.entries)
-    if (entry.at.list == id && entry.at.position.number > here) own_stale_ = true;
+  for (const bool control : {false, true}) {
+    if (own_[control].begun) continue;
+    const ListState* state = lists_.find(own_[control].id);
+    const uint64_t here = (state ? state->record.held.number : 0) + (open_ && !control ? 1 : 0);
+    for (const sync::ClockEntry& entry : clock.entries)
+      if (entry.at.list == own_[control].id && entry.at.position.number > here) {
+        if (open_ && !control) close_node();
+        renew_own(control);
+        break;
+      }
+  }
 }
 
 void Channel::serve(const sync::Want& want) {
   std::vector<Bytes> blocks;
   std::vector<Block> large;
-  std::vector<sync::LargeNode> names;
+  std::vector<sync::LargeNode> names, ready;
   size_t bytes = 0;
   for (const sync::Range& range : want.ranges) {
     auto part = lists_.range(range, kAnswerBytesMax - bytes);
@@ -69,13 +86,19 @@ void Channel::serve(const sync::Want& want) {
       }
       const auto node = list::decode(block);
       if (!node) continue;
-      names.push_back({node->id, node->number, node->cid});
-      large.push_back({node->cid, std::move(block)});
+      const sync::LargeNode name{node->id, node->number, node->cid};
+      if (in_kubo_.contains(node->cid)) {
+        ready.push_back(name);
+      } else {
+        names.push_back(name);
+        large.push_back({node->cid, std::move(block)});
+      }
     }
     if (bytes >= kAnswerBytesMax) break;
   }
-  if (!large.empty()) world_.put_large(number_, std::move(large), names);
-  talk_.answer(std::move(blocks), {}, want.manifest && membership_ ? record_.manifest : Bytes{});
+  const bool all = large.empty();
+  if (!all) world_.put_large(number_, std::move(large), names);
+  talk_.answer(std::move(blocks), std::move(ready), all, want.manifest && membership_ ? record_.manifest : Bytes{});
 }
 
 // Gives its position, if it is a node at all.
@@ -99,7 +122,11 @@ void Channel::on_block(const ipld::Cid& cid, Result<Bytes> block) {
 }
 
 void Channel::on_stored(const std::vector<sync::LargeNode>& large) {
-  for (const sync::LargeNode& node : large) talk_.announce(node);
+  for (const sync::LargeNode& node : large) {
+    if (in_kubo_.size() >= kInKuboMax) in_kubo_.clear();
+    in_kubo_.insert(node.cid);
+    talk_.announce(node);
+  }
 }
 
 // --- held nodes become state -----------------------------------------------------------------------------------------
@@ -110,6 +137,8 @@ void Channel::follow_events() {
   Lists::Events events = lists_.take_events();
   for (const list::ListId& id : events.cut)
     if (ListState* state = lists_.find(id)) undo_from(id, *state);
+  for (const bool control : {false, true})
+    if (events.came.contains(own_[control].id)) renew_own(control);
   for (const list::ListId& id : events.grown) {
     const ListState* state = lists_.find(id);
     time_max_ = std::max(time_max_, state->record.time);
@@ -163,6 +192,8 @@ bool Channel::seen_met(const list::Node& node) {
         awaited_.erase(it);
       continue;
     }
+    if (const auto it = awaited_.find(at.list); other && it != awaited_.end() && it->second.number <= other->record.applied.number)
+      awaited_.erase(it);  // it came after all: this is a new wait
     talk_.replicator().on_claim(at, now);
     if (awaited_.size() >= kAwaitedMax && !awaited_.contains(at.list)) continue;
     const auto [it, fresh] = awaited_.try_emplace(at.list, Awaited{now, at.position.number});

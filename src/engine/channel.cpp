@@ -61,6 +61,7 @@ Channel::Channel(World& world, uint32_t number, ChannelRecord record)
   view_->name = record_.name;
   view_->address = "/ptwop/" + record_.cid.text();
   view_->cid = record_.cid;
+  for (const bool control : {false, true}) own_[control].id = list::list_id(record_.cid, own_list(control));
 }
 
 Result<void> Channel::load() {
@@ -90,8 +91,11 @@ Result<void> Channel::evaluate_membership() {
 }
 
 uint64_t Channel::due_ms() const {
-  const bool waits = lists_.waiting() > 0 || !awaited_.empty();
-  const uint64_t soon = waits ? world_.now_ms() + kWaitingTickMs : UINT64_MAX;
+  const uint64_t now = world_.now_ms();
+  const bool waits = lists_.waiting() > 0 || std::any_of(awaited_.begin(), awaited_.end(), [now](const auto& item) {
+    return now - item.second.since_ms < limits::kSeenWaitMs + kWaitingTickMs;
+  });
+  const uint64_t soon = waits ? now + kWaitingTickMs : UINT64_MAX;
   if (!world_.kubo.connected || !world_.kubo.pubsub) return soon;
   return std::min(soon, talk_.replicator().next_tick_ms());
 }
@@ -155,20 +159,31 @@ list::Node Channel::next_node(const list::ListName& name) const {
   return node;
 }
 
+// A new list: the old one ends where it is.
+void Channel::renew_own(bool control) {
+  list::Incarnation& incarnation = control ? record_.control : record_.data;
+  world_.ports.entropy.fill(incarnation.raw.data(), list::Incarnation::kSize);
+  own_[control] = {list::list_id(record_.cid, own_list(control)), false};
+  save_record();
+}
+
+// Never continue a list that was cut, whose tail is elsewhere (this folder is an older copy), or whose stamps lie so far
+// ahead (the clock was wrong once) that others would let every new node wait.
+void Channel::check_own(bool control) {
+  const Own& own = own_[control];
+  const ListState* state = lists_.find(own.id);
+  if (lists_.waits(own.id)) return renew_own(control);
+  if (!state) return;
+  const ListRecord& record = state->record;
+  if (record.cut || record.applied.number < record.held.number || (record.time >> 16) > world_.wall_ms() + limits::kFutureMs)
+    renew_own(control);
+}
+
 void Channel::open_node() {
   if (open_) return;
-  list::ListName name = own_list(false);
-  const ListState* state = lists_.find(list::list_id(record_.cid, name));
-  // Never continue a list that was cut, or whose tail is elsewhere (an old copy of the data folder): a new one.
-  if (own_stale_ || lists_.waits(list::list_id(record_.cid, name)) ||
-      (state && (state->record.cut || state->record.applied.number < state->record.held.number))) {
-    world_.ports.entropy.fill(record_.data.raw.data(), list::Incarnation::kSize);
-    save_record();
-    own_stale_ = false;
-    name = own_list(false);
-  }
+  check_own(false);
   open_.emplace();
-  open_->node = next_node(name);
+  open_->node = next_node(own_list(false));
   if (open_->node.number == 1 && !membership_->is_admin(world_.me.key()))
     if (const access::Grant* grant = membership_->write_grant(world_.me.key())) open_->node.grant = grant->at;
   if (!membership_->manifest().is_public) {
@@ -184,6 +199,7 @@ void Channel::finish_node(list::Node& node, const std::vector<Bytes>& ops, bool 
   const Bytes block = list::encode(node);
   node.cid = ipld::Cid::of(block);
   time_max_ = std::max(time_max_, node.time);
+  if (node.number == 1) own_[node.list.control].begun = true;
   lists_.append_own(node, block);
   world_.txn.put(Table::outbox, node_key(number_, node.id, node.number), {});
   ++world_.outbox;
@@ -215,34 +231,39 @@ bool Channel::replay(const std::string& key, Done<Written>& done) {
         return true;
       }
   const auto stored = world_.txn.get(Table::meta, key);
+  if (!stored) break_turn(stored.error());
   if (!stored || !*stored) return false;
   const auto record = decode_request(**stored);
+  if (!record) break_turn(record.error());  // whether it was carried out is not known: it must not be done again
   if (!record || record->wall_ms + limits::kRequestKeptMs < world_.wall_ms()) return false;
   world_.reply<Written>(std::move(done), record->written);
   return true;
 }
 
-void Channel::write(const types::Type& type, const std::vector<Bytes>& ops, const std::string& request, Done<Written> done) {
+void Channel::write(const types::Type& type, std::vector<Bytes> ops, const std::string& request, Done<Written> done,
+                    const Engine::Admit& admit) {
   std::string request_key;
   if (!request.empty()) {
     request_key = meta_key('r', number_, BytesView(ipld::sha256(request)).substr(0, 16));
     if (replay(request_key, done)) return;
   }
   const auto refuse = [&](const Error& error) { world_.reply<Written>(std::move(done), error); };
+  ChannelState state(world_.txn, number_);
+  if (admit)
+    if (const auto ok = admit(state); !ok) return refuse(ok.error());
   size_t bytes = 0;
   for (const Bytes& op : ops) {
     if (const auto ok = type.check(op); !ok) return refuse(ok.error());
     bytes += op.size();
   }
   if (bytes > limits::kBatchBytesMax) return refuse(fail(Code::too_large, "a write of more than 940 KiB: split it"));
-  ChannelState state(world_.txn, number_);
-  if (ops.size() == 1)
+  if (!admit && ops.size() == 1)
     if (const auto ok = type.admit(state, ops[0]); !ok) return refuse(ok.error());
   if (open_ && open_->bytes + bytes > kOpsBytesTarget) close_node();
   open_node();
   Pending pending;
   pending.request = std::move(request_key);
-  for (const Bytes& op : ops) {
+  for (Bytes& op : ops) {
     const types::OpContext at{{open_->node.time, open_->node.id, open_->node.number, static_cast<uint32_t>(open_->ops.size())},
                               world_.me.key()};
     if (const auto ok = type.apply(state, at, op); !ok) break_turn(ok.error());
@@ -251,7 +272,7 @@ void Channel::write(const types::Type& type, const std::vector<Bytes>& ops, cons
       if (result) pending.result = std::move(*result);
       else break_turn(result.error());
     }
-    open_->ops.push_back(op);
+    open_->ops.push_back(std::move(op));
   }
   open_->bytes += bytes;
   pending.done.push_back(std::move(done));
@@ -261,11 +282,7 @@ void Channel::write(const types::Type& type, const std::vector<Bytes>& ops, cons
 
 Result<list::At> Channel::write_control(const std::vector<Bytes>& ops) {
   close_node();
-  const ListState* state = lists_.find(list::list_id(record_.cid, own_list(true)));
-  if (state && (state->record.cut || state->record.applied.number < state->record.held.number)) {
-    world_.ports.entropy.fill(record_.control.raw.data(), list::Incarnation::kSize);
-    save_record();
-  }
+  check_own(true);
   list::Node node = next_node(own_list(true));
   finish_node(node, ops, true);
   apply_control(node);
@@ -310,9 +327,10 @@ void Channel::publish() {
 
 bool Channel::peer_has(std::string_view peer, const list::At& at) const {
   const auto& peers = talk_.replicator().peers();
+  const bool is_public = membership_ && membership_->manifest().is_public;
   return std::any_of(peers.begin(), peers.end(), [&](const auto& item) {
-    return (peer == "any" || access::did_from(item.first) == peer) &&
-           talk_.replicator().peer_number(item.first, at.list) >= at.position.number;
+    const bool counts = peer == "any" ? is_public || item.second.member : access::did_from(item.first) == peer;
+    return counts && talk_.replicator().peer_number(item.first, at.list) >= at.position.number;
   });
 }
 

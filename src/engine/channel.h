@@ -3,6 +3,7 @@
 #include <deque>
 #include <memory>
 #include <optional>
+#include <unordered_set>
 
 #include "access/membership.h"
 #include "engine/lists.h"
@@ -16,7 +17,7 @@ class Channel {
  public:
   Channel(World& world, uint32_t number, ChannelRecord record);
   /// Readers on other threads hold the view: a channel that is loaded again keeps it.
-  void adopt(ChannelRef view) { view_ = std::move(view); view_->number = number_; }
+  void adopt(ChannelRef view) { view_ = std::move(view); }
   /// A new channel of ours.
   void start(access::Manifest manifest);
   /// Reads what the store holds of it.
@@ -36,7 +37,8 @@ class Channel {
 
   /// A local write; the caller checked channel, type and role. Answers through the world's replies.
   /// All of `ops` go into one node. `request`: exactly-once id, or empty.
-  void write(const types::Type& type, const std::vector<Bytes>& ops, const std::string& request, Done<Written> done);
+  void write(const types::Type& type, std::vector<Bytes> ops, const std::string& request, Done<Written> done,
+             const Engine::Admit& admit);
   /// Appends one node to this replica's control list; gives its position.
   Result<list::At> write_control(const std::vector<Bytes>& ops);
 
@@ -85,6 +87,8 @@ class Channel {
   uint64_t next_time(uint64_t last) const;
   std::vector<list::At> seen_by(const list::ListId& own) const;
   list::ListName own_list(bool control) const;
+  void renew_own(bool control);
+  void check_own(bool control);
   bool replay(const std::string& request, Done<Written>& done);
 
   void note_own(const sync::ClockMessage& clock);
@@ -116,8 +120,12 @@ class Channel {
   std::map<list::ListId, Awaited> awaited_;  ///< Lists that applied nodes had seen further than they are here.
   uint64_t time_max_ = 0;        ///< Of all nodes held: own stamps follow it.
   bool membership_changed_ = false;
-  bool own_compared_ = false;    ///< A member's clock was compared with our own list since the start.
-  bool own_stale_ = false;       ///< Others hold more of our own list than we do.
+  struct Own {
+    list::ListId id;
+    bool begun = false;  ///< Its first node was made since the start: nobody can know more of it than we do.
+  };
+  Own own_[2];  ///< Our data list and our control list.
+  std::unordered_set<ipld::Cid> in_kubo_;  ///< Large nodes that were put since the start (a cache).
   std::vector<Bytes> fresh_;     ///< Own nodes of this turn, to be announced after the commit.
   uint64_t retry_at_ms_ = 0;
 };

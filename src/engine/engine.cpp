@@ -20,10 +20,17 @@ Error no_manifest() {
   return fail(Code::no_manifest, "the channel's manifest is not here yet: it comes from another replica or from Kubo; try again");
 }
 
+// U+0080 to U+009F
+bool has_c1_control(std::string_view text) {
+  for (size_t i = 0; i + 1 < text.size(); ++i)
+    if (text[i] == '\xc2' && static_cast<unsigned char>(text[i + 1]) < 0xa0) return true;
+  return false;
+}
+
 bool valid_name(std::string_view name) {
   return !name.empty() && name.size() <= limits::kNameBytesMax && name[0] != '/' && valid_utf8(name) &&
          std::none_of(name.begin(), name.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }) &&
-         name.find("\xc2\x80") == std::string_view::npos;
+         !has_c1_control(name);
 }
 
 }  // namespace
@@ -136,6 +143,8 @@ void Engine::grant(const std::string& name, const std::string& id, const std::st
   if (!membership->is_admin(e.world.me.key())) return e.refuse(done, fail(Code::not_admin, "only the channel's creator may grant"));
   if (*role != access::Role::read && *role != access::Role::write)
     return e.refuse(done, fail(Code::invalid_params, "this version grants the roles read and write; send and admin come later"));
+  if (!membership->readable())
+    return e.refuse(done, fail(Code::no_read_key, "the channel's key is not here yet, so it cannot be passed on: try again when the channel is readable"));
   if (const access::Grant* same = membership->find_grant(*key, *role))
     return e.world.reply<std::string>(std::move(done), same->at.token());
   const auto op = access::make_grant(*membership, *key, *role);
@@ -176,15 +185,11 @@ Result<Channel*> Engine::Impl::writable(const std::string& name, const types::Ty
   return channel;
 }
 
-void Engine::write(const std::string& name, const types::Type& type, std::vector<Bytes> ops, std::string request, Done<Written> done) {
+void Engine::write(const std::string& name, const types::Type& type, std::vector<Bytes> ops, std::string request,
+                   Done<Written> done, const Admit& admit) {
   const auto channel = impl_->writable(name, type);
   if (!channel) return impl_->refuse(done, channel.error());
-  impl_->touch(**channel).write(type, ops, request, std::move(done));
-}
-
-Result<std::unique_ptr<types::StateReader>> Engine::state_to_write(const std::string& name, const types::Type& type) {
-  PTWOP_TRY(const Channel* channel, impl_->writable(name, type));
-  return std::unique_ptr<types::StateReader>(std::make_unique<ChannelState>(impl_->world.txn, channel->view()->number));
+  impl_->touch(**channel).write(type, std::move(ops), request, std::move(done), admit);
 }
 
 void Engine::wait(const std::string& name, std::vector<std::string> tokens, uint64_t timeout_ms, std::string peer, Done<bool> done) {

@@ -83,18 +83,18 @@ class Engine {
   void grant(const std::string& channel, const std::string& id, const std::string& role, Done<std::string> done);
   void members(const std::string& channel, Done<std::vector<Member>> done);
   void info(const std::string& channel, Done<ChannelInfo> done);
-  /// `ops`: strict DAG-CBOR each, made by the functions in types/. `request`: exactly-once id, or empty.
+  /// The last word on a write, on the channel's state as this turn's writes so far leave it.
+  using Admit = std::function<Result<void>(const types::StateReader& state)>;
+  /// `ops`: strict DAG-CBOR each, made by the functions in types/; all of them go into one node. `request`: exactly-once
+  /// id, or empty. `admit` stands in the place of the type's own admission of a write of one operation.
   void write(const std::string& channel, const types::Type& type, std::vector<Bytes> ops, std::string request,
-             Done<Written> done);
+             Done<Written> done, const Admit& admit = nullptr);
   /// `peer`: "", or reached only when that peer (a did:key, or "any") has said that it holds the tokens too.
   void wait(const std::string& channel, std::vector<std::string> tokens, uint64_t timeout_ms, std::string peer,
             Done<bool> done);
   void clock(const std::string& channel, Done<std::vector<std::string>> done);
   /// The accepted nodes of a channel, decrypted, as committed: for kv.get with siblings. Null: no such channel.
   std::unique_ptr<types::NodeSource> source(const ChannelRef& channel) const;
-  /// What a write by this replica would meet: the channel's state as this turn's writes so far leave it. Errors as
-  /// `write`'s own for channel, type and role: for checks that come after these.
-  Result<std::unique_ptr<types::StateReader>> state_to_write(const std::string& channel, const types::Type& type);
   EngineStats stats() const;
 
   // --- what comes in -------------------------------------------------------------------------------------------------

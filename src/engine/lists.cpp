@@ -11,7 +11,10 @@ namespace {
 constexpr size_t kWaitingPerListBytesMax = 4 << 20;
 constexpr size_t kWaitingPerListMax = 2048;
 constexpr size_t kWaitingBytesMax = 16 << 20;
-constexpr size_t kWaitingListsMax = 256;
+// A list of which nothing is held may be anybody's: few of them wait, and not for long.
+constexpr size_t kUnknownListsMax = 64;
+constexpr size_t kUnknownListBytesMax = 128 << 10;
+constexpr uint64_t kUnknownKeptMs = 60'000;
 // How many signatures of one run are checked from its end: a run with more bad ones than that is noise.
 constexpr int kSignatureTriesMax = 4;
 
@@ -72,32 +75,63 @@ void Lists::offer(list::Node node, Bytes block, const access::Membership& member
   ListState* state = find(id);
   if (state && node.number <= state->record.held.number) return compare_with_held(*state, {std::move(node), std::move(block)});
   const uint64_t number = node.number;
-  // Straight in order is the usual case; anything else may be noise, so it must be signed before it may wait.
-  const bool next = number == (state ? state->record.held.number : 0) + 1;
   Arrived arrived{std::move(node), std::move(block)};
+  // Straight in order is the usual case, and so is a run of which only the end is checked; anything else may be noise,
+  // so it must be signed before it may wait.
+  const bool next = number == (state ? state->record.held.number : 0) + 1;
+  if (const auto it = waiting_.find(id); it != waiting_.end()) {
+    auto& nodes = it->second.nodes;
+    if (const auto same = nodes.find(number); same != nodes.end()) {
+      if (same->second.node.cid == arrived.node.cid || verify(same->second)) return;
+      drop(id, number);  // a forgery sat in its place
+    }
+  }
+  const auto it = waiting_.find(id);
+  const auto before = it == waiting_.end() ? std::map<uint64_t, Arrived>::iterator{} : it->second.nodes.find(number - 1);
+  const bool chained = it != waiting_.end() && before != it->second.nodes.end() && before->second.node.cid == arrived.node.prev;
   if (!next) {
-    const auto waiting = waiting_.find(id);
-    const bool chained = waiting != waiting_.end() && waiting->second.nodes.contains(number - 1);
-    if (!chained && !signature_ok(arrived.node)) return world_.refuse("forged");
-    if (!state) events_.claims.push_back({id, {number - 1, 0}});
+    if (!chained && !verify(arrived)) return world_.refuse("forged");
+    events_.claims.push_back({id, {number - 1, 0}});
   }
-  if (!room_for(id, arrived)) return world_.refuse("queue_full");
+  if (!room_for(id, arrived, state != nullptr)) return world_.refuse("queue_full");
   Waiting& waiting = waiting_[id];
-  const size_t size = arrived.block.size();
-  const auto [it, fresh] = waiting.nodes.try_emplace(number, std::move(arrived));
-  if (fresh) {
-    waiting.bytes += size;
-    waiting_bytes_ += size;
-    ++waiting_count_;
-  }
+  if (waiting.nodes.empty()) waiting.since_ms = world_.now_ms();
+  waiting.bytes += arrived.block.size();
+  waiting_bytes_ += arrived.block.size();
+  ++waiting_count_;
+  waiting.nodes.emplace(number, std::move(arrived));
   drain(id, membership);
 }
 
-bool Lists::room_for(const list::ListId& id, const Arrived& arrived) {
+bool Lists::verify(Arrived& arrived) {
+  if (!arrived.verified) arrived.verified = signature_ok(arrived.node);
+  return arrived.verified;
+}
+
+bool Lists::room_for(const list::ListId& id, const Arrived& arrived, bool known) {
   const auto it = waiting_.find(id);
-  if (it == waiting_.end()) return waiting_.size() < kWaitingListsMax && waiting_bytes_ < kWaitingBytesMax;
-  return it->second.nodes.size() < kWaitingPerListMax &&
-         it->second.bytes + arrived.block.size() <= kWaitingPerListBytesMax && waiting_bytes_ < kWaitingBytesMax;
+  const size_t bytes = arrived.block.size() + (it == waiting_.end() ? 0 : it->second.bytes);
+  if (known)
+    return it == waiting_.end() || (it->second.nodes.size() < kWaitingPerListMax && bytes <= kWaitingPerListBytesMax &&
+                                    waiting_bytes_ < kWaitingBytesMax);
+  if (it == waiting_.end()) forget_oldest_unknown();
+  return bytes <= std::max(kUnknownListBytesMax, arrived.block.size());
+}
+
+// Makes room for one more list of which nothing is held.
+void Lists::forget_oldest_unknown() {
+  size_t count = 0;
+  const list::ListId* oldest = nullptr;
+  uint64_t since = UINT64_MAX;
+  for (const auto& [id, waiting] : waiting_) {
+    if (lists_.contains(id)) continue;
+    ++count;
+    if (waiting.since_ms < since) {
+      since = waiting.since_ms;
+      oldest = &id;
+    }
+  }
+  if (count >= kUnknownListsMax) drop_all(list::ListId(*oldest));
 }
 
 void Lists::drop(const list::ListId& id, uint64_t number) {
@@ -124,7 +158,11 @@ void Lists::drop_all(const list::ListId& id) {
 void Lists::retry(const access::Membership& membership) {
   std::vector<list::ListId> ids;
   for (const auto& [id, waiting] : waiting_) ids.push_back(id);
-  for (const auto& id : ids) drain(id, membership);
+  const uint64_t now = world_.now_ms();
+  for (const auto& id : ids) {
+    if (!lists_.contains(id) && now - waiting_.at(id).since_ms > kUnknownKeptMs) drop_all(id);
+    else drain(id, membership);
+  }
 }
 
 // A list is remembered only after its first node was checked against a grant.
@@ -133,10 +171,15 @@ bool Lists::open_list(const list::ListId& id, const access::Membership& membersh
   const auto first = waiting->second.nodes.find(1);
   if (first == waiting->second.nodes.end()) return false;
   const list::Node& node = first->second.node;
+  if (node.list.control && !membership.is_admin(node.list.writer)) {
+    world_.refuse("stranger");
+    drop_all(id);
+    return false;
+  }
   const ListState* granting = node.grant ? find(node.grant->list) : nullptr;
   const auto admitted = membership.admits(node, granting ? granting->record.applied : list::Position{});
   if (!admitted && admitted.error().code == Code::no_manifest) {
-    if (!signature_ok(node)) {
+    if (!verify(first->second)) {
       world_.refuse("forged");
       drop_all(id);
     } else {
@@ -164,14 +207,20 @@ void Lists::drain(const list::ListId& id, const access::Membership& membership) 
 
   // The run that follows what is held, linked by hashes: one signature at its end covers all of it.
   const uint64_t latest_ms = world_.wall_ms() + limits::kFutureMs;
-  std::vector<const Arrived*> run;
+  std::vector<Arrived*> run;
   ipld::Cid prev = before.head;
   uint64_t time = before.time;
   for (auto n = nodes.find(before.held.number + 1); n != nodes.end(); ++n) {
     const list::Node& node = n->second.node;
-    if (node.number != before.held.number + 1 + run.size() || node.time_ms() > latest_ms) break;
+    if (node.number != before.held.number + 1 + run.size()) break;
+    if (node.time_ms() > latest_ms) {
+      if (verify(n->second)) break;  // it waits for its time
+      world_.refuse("forged");
+      drop(id, node.number);
+      break;
+    }
     if (node.prev != prev || node.time <= time) {
-      const bool genuine = signature_ok(node);
+      const bool genuine = verify(n->second);
       world_.refuse(!genuine ? "forged" : node.prev != prev ? "branch" : "time");
       if (genuine && node.prev != prev && run.empty()) events_.branches.push_back({id, before.held});
       drop(id, node.number);
@@ -181,13 +230,15 @@ void Lists::drain(const list::ListId& id, const access::Membership& membership) 
     prev = node.cid;
     time = node.time;
   }
-  int tries = kSignatureTriesMax;
-  while (!run.empty() && !signature_ok(run.back()->node)) {
+  for (int tries = kSignatureTriesMax; !run.empty() && !verify(*run.back());) {
     world_.refuse("forged");
     const uint64_t number = run.back()->node.number;
     run.pop_back();
     drop(id, number);
-    if (--tries == 0) return;
+    if (--tries > 0) continue;
+    // Much noise behind what may be good: go on from the last one that is known to be, or try the first.
+    while (run.size() > 1 && !run.back()->verified) run.pop_back();
+    tries = 1;
   }
   if (run.empty()) return;
   if (!state) {
@@ -195,10 +246,11 @@ void Lists::drain(const list::ListId& id, const access::Membership& membership) 
     state->record.name = run.front()->node.list;
   }
   std::vector<Arrived> accepted;
-  for (const Arrived* arrived : run) accepted.push_back(*arrived);
+  for (Arrived* arrived : run) accepted.push_back(*arrived);
   for (const Arrived& arrived : accepted) drop(id, arrived.node.number);
   for (Arrived& arrived : accepted) {
     ++world_.stats.nodes_received;
+    events_.came.insert(id);
     hold(*state, std::move(arrived));
   }
 }

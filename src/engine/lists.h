@@ -25,6 +25,7 @@ struct ListState {
 struct Arrived {
   list::Node node;
   Bytes block;
+  bool verified = false;  ///< Its own signature was checked.
 };
 
 class Lists {
@@ -48,6 +49,7 @@ class Lists {
   /// What happened since the last call: for the replicator and for applying.
   struct Events {
     std::set<list::ListId> grown;
+    std::set<list::ListId> came;     ///< Those that grew by nodes from outside.
     std::vector<list::At> claims;    ///< Positions that must exist somewhere and are not here.
     std::vector<list::At> branches;  ///< A fork at or below this number: the other branch is wanted.
     std::set<list::ListId> cut;      ///< The cut of these fell: what was applied from there on must be undone.
@@ -70,6 +72,7 @@ class Lists {
   struct Waiting {
     std::map<uint64_t, Arrived> nodes;  ///< By number.
     size_t bytes = 0;
+    uint64_t since_ms = 0;  ///< mono
   };
   void drain(const list::ListId& id, const access::Membership& membership);
   bool open_list(const list::ListId& id, const access::Membership& membership);
@@ -78,7 +81,9 @@ class Lists {
   void fork(ListState& state, const Arrived& other);
   void drop(const list::ListId& id, uint64_t number);
   void drop_all(const list::ListId& id);
-  bool room_for(const list::ListId& id, const Arrived& arrived);
+  bool room_for(const list::ListId& id, const Arrived& arrived, bool known);
+  void forget_oldest_unknown();
+  static bool verify(Arrived& arrived);
 
   World& world_;
   uint32_t channel_;

@@ -19,6 +19,8 @@ constexpr unsigned kBackoffMax = 6;
 
 Result<void> Outbox::open() {
   world_.outbox = 0;
+  large_.clear();
+  recount_ = false;
   return world_.ports.store.scan(Table::outbox, "", "", false, [this](BytesView, BytesView) {
     ++world_.outbox;
     return true;
@@ -36,6 +38,8 @@ void Outbox::on_offline() {
 }
 
 void Outbox::drain() {
+  send_large();
+  if (recount_) (void)open();
   if (!world_.kubo.connected || draining_ || world_.outbox == 0 || world_.now_ms() < retry_at_ms_) return;
   Batch batch;
   std::vector<Block> blocks;
@@ -56,7 +60,7 @@ void Outbox::drain() {
     return blocks.size() < kBatchMax && bytes < kBatchBytesMax;
   });
   if (!scanned || blocks.empty()) return;
-  draining_ = true;
+  draining_ = batch.drains = true;
   const uint64_t ticket = ++world_.tickets;
   batches_[ticket] = std::move(batch);
   world_.stats.blocks_put += blocks.size();
@@ -64,10 +68,16 @@ void Outbox::drain() {
 }
 
 void Outbox::put_large(uint32_t channel, std::vector<Block> blocks, std::vector<sync::LargeNode> names) {
-  if (!world_.kubo.connected || batches_.size() >= kLargeBatchesMax) return;  // they will be wanted again
-  const uint64_t ticket = ++world_.tickets;
-  batches_[ticket].large[channel] = std::move(names);
-  world_.ports.blocks.put(ticket, std::move(blocks));
+  if (world_.kubo.connected && batches_.size() + large_.size() < kLargeBatchesMax)  // else they will be wanted again
+    large_.push_back({channel, std::move(blocks), std::move(names)});
+}
+
+void Outbox::send_large() {
+  for (Large& large : std::exchange(large_, {})) {
+    const uint64_t ticket = ++world_.tickets;
+    batches_[ticket].large[large.channel] = std::move(large.names);
+    world_.ports.blocks.put(ticket, std::move(large.blocks));
+  }
 }
 
 std::map<uint32_t, std::vector<sync::LargeNode>> Outbox::on_stored(uint64_t ticket, bool ok) {
@@ -75,7 +85,7 @@ std::map<uint32_t, std::vector<sync::LargeNode>> Outbox::on_stored(uint64_t tick
   if (it == batches_.end()) return {};
   const Batch batch = std::move(it->second);
   batches_.erase(it);
-  if (!batch.keys.empty()) draining_ = false;
+  if (batch.drains) draining_ = false;
   if (!ok) {
     retry_at_ms_ = world_.now_ms() + (kRetryMs << std::min(failures_, kBackoffMax));
     ++failures_;
@@ -94,10 +104,7 @@ void Outbox::save() {
 
 void Outbox::forget(uint32_t channel) {
   const Bytes prefix = channel_prefix(channel);
-  (void)world_.ports.store.scan(Table::outbox, prefix, after_prefix(prefix), false, [this](BytesView key, BytesView) {
-    if (!stored_.contains(Bytes(key)) && world_.outbox > 0) --world_.outbox;
-    return true;
-  });
+  recount_ = true;  // what was written in this very turn is not in the store to be counted now
   std::erase_if(stored_, [&](const Bytes& key) { return key.starts_with(prefix); });
   for (auto& [ticket, batch] : batches_) {
     std::erase_if(batch.keys, [&](const Bytes& key) { return key.starts_with(prefix); });

@@ -20,7 +20,7 @@ class Outbox {
   void on_offline();
   /// Hands the next batch to Kubo, unless one is on its way. After the commit.
   void drain();
-  /// Nodes too large for a message: put again, then named to the channel.
+  /// Nodes too large for a message: put (again) after the commit, then named to the channel.
   void put_large(uint32_t channel, std::vector<Block> blocks, std::vector<sync::LargeNode> names);
   /// What is in Kubo now and too large to travel inline, by channel: to be announced by CID.
   std::map<uint32_t, std::vector<sync::LargeNode>> on_stored(uint64_t ticket, bool ok);
@@ -31,12 +31,21 @@ class Outbox {
 
  private:
   struct Batch {
+    bool drains = false;  ///< From the outbox: the next one waits for it.
     std::vector<Bytes> keys;
     std::map<uint32_t, std::vector<sync::LargeNode>> large;
   };
   World& world_;
   std::map<uint64_t, Batch> batches_;  ///< By ticket: on their way.
   bool draining_ = false;
+  struct Large {
+    uint32_t channel;
+    std::vector<Block> blocks;
+    std::vector<sync::LargeNode> names;
+  };
+  void send_large();
+  std::vector<Large> large_;  ///< To be put after the commit.
+  bool recount_ = false;
   std::set<Bytes> stored_;
   uint64_t retry_at_ms_ = 0;
   unsigned failures_ = 0;

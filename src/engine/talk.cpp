@@ -19,6 +19,10 @@ constexpr size_t kWantsMax = 64;
 constexpr double kBudgetBytesPerMs = 32 << 10, kBudgetBytesMax = 64 << 20;
 constexpr size_t kBudgetFloorBytes = 4 << 10;
 constexpr size_t kBudgetsMax = 1024;
+constexpr double kRefusalCost = 64 << 10;
+constexpr size_t kAnswersMax = 64;
+constexpr size_t kFetchingForStrangersMax = 8;
+constexpr size_t kFreshLargeMax = 512;
 
 }  // namespace
 
@@ -42,7 +46,8 @@ bool Talk::within_budget(std::string_view from, size_t bytes) {
   return true;
 }
 
-std::optional<sync::Message> Talk::receive(std::string_view from, BytesView bytes) {
+std::optional<sync::Message> Talk::receive(std::string_view from, BytesView bytes,
+                                           const std::function<bool(const list::PublicKey&)>& is_member) {
   ++world_.stats.messages_received;
   world_.stats.bytes_received += bytes.size();
   const auto refuse = [&](const char* kind) {
@@ -58,7 +63,7 @@ std::optional<sync::Message> Talk::receive(std::string_view from, BytesView byte
   if (message->sender == world_.me.key() && message->boot == world_.boot) return std::nullopt;
   if (message->channel != channel_) return refuse("other_channel");
   if (!access::verify(message->sender, "message", covered, message->signature)) return refuse("forged_message");
-  if (!replicator_.admit(*message, world_.now_ms(), world_.wall_ms())) return refuse("replayed");
+  if (!replicator_.admit(*message, is_member(message->sender), world_.now_ms(), world_.wall_ms())) return refuse("replayed");
   return std::move(*message);
 }
 
@@ -69,10 +74,15 @@ void Talk::announce(Bytes block) {
 }
 
 void Talk::announce(const sync::LargeNode& large) {
-  if (fresh_large_.size() < kFreshMax) fresh_large_.push_back(large);
+  if (fresh_large_.size() < kFreshLargeMax) fresh_large_.push_back(large);
 }
 
-void Talk::answer(std::vector<Bytes> blocks, std::vector<sync::LargeNode> large, Bytes manifest) {
+void Talk::charge(std::string_view from, uint64_t refusals) {
+  if (const auto it = budgets_.find(from); it != budgets_.end()) it->second.tokens -= static_cast<double>(refusals) * kRefusalCost;
+}
+
+void Talk::answer(std::vector<Bytes> blocks, std::vector<sync::LargeNode> large, bool complete, Bytes manifest) {
+  if (answers_.size() >= kAnswersMax || (blocks.empty() && large.empty() && manifest.empty())) return;
   sync::Nodes part;
   part.manifest = std::move(manifest);
   part.large = std::move(large);
@@ -89,7 +99,7 @@ void Talk::answer(std::vector<Bytes> blocks, std::vector<sync::LargeNode> large,
     bytes += block.size();
     part.nodes.push_back(std::move(block));
   }
-  push(true);
+  push(complete);
 }
 
 sync::Nodes Talk::take_fresh() {
@@ -109,10 +119,13 @@ sync::ClockMessage Talk::clock(bool has_manifest) {
   clock.wall_ms = world_.wall_ms();
   clock.has_manifest = has_manifest;
   clock.ask = std::exchange(ask_due_, false);
-  for (const auto& [list, held] : holdings_) {
-    if (clock.entries.size() >= sync::kClockEntriesMax) break;
-    clock.entries.push_back({{list, held.position}, held.cut});
+  auto it = holdings_.size() > sync::kClockEntriesMax ? holdings_.lower_bound(clock_from_) : holdings_.begin();
+  for (size_t i = std::min(holdings_.size(), sync::kClockEntriesMax); i > 0; --i) {
+    if (it == holdings_.end()) it = holdings_.begin();
+    clock.entries.push_back({{it->first, it->second.position}, it->second.cut});
+    ++it;
   }
+  clock_from_ = it == holdings_.end() ? list::ListId{} : it->first;
   return clock;
 }
 
@@ -178,6 +191,8 @@ void Talk::on_connected() {
   replicator_.on_connected(world_.now_ms());
 }
 
-bool Talk::fetch(const ipld::Cid& cid) { return fetching_.size() < kFetchingMax && fetching_.insert(cid).second; }
+bool Talk::fetch(const ipld::Cid& cid, bool for_member) {
+  return fetching_.size() < (for_member ? kFetchingMax : kFetchingForStrangersMax) && fetching_.insert(cid).second;
+}
 
 }  // namespace ptwop::engine

@@ -2,6 +2,7 @@
 // speak. Fresh own nodes go first; while a message is on its way the next ones gather and leave together.
 #pragma once
 #include <deque>
+#include <functional>
 #include <set>
 #include <unordered_set>
 #include <variant>
@@ -22,12 +23,13 @@ class Talk {
   const sync::Replicator& replicator() const { return replicator_; }
 
   /// Decodes, bounds, verifies. Nothing: refused and counted, or our own echo.
-  std::optional<sync::Message> receive(std::string_view from, BytesView bytes);
+  std::optional<sync::Message> receive(std::string_view from, BytesView bytes,
+                                       const std::function<bool(const list::PublicKey&)>& is_member);
 
   void announce(Bytes block);                    ///< A fresh own node of at most kInlineNodeBytesMax.
   void announce(const sync::LargeNode& large);   ///< A node that is in Kubo already.
   /// Queues an answer to a want: `blocks` in list order. `complete`: all that was wanted and is here.
-  void answer(std::vector<Bytes> blocks, std::vector<sync::LargeNode> large, Bytes manifest);
+  void answer(std::vector<Bytes> blocks, std::vector<sync::LargeNode> large, bool complete, Bytes manifest);
 
   /// Sends what may be sent now.
   void flush(bool has_manifest);
@@ -37,7 +39,9 @@ class Talk {
   void on_connected();
 
   /// True if this block is to be asked for; false while it is being fetched or too many are.
-  bool fetch(const ipld::Cid& cid);
+  bool fetch(const ipld::Cid& cid, bool for_member);
+  /// Something in a peer's message was refused, after it had cost us a signature check or more.
+  void charge(std::string_view from, uint64_t refusals);
   bool is_fetching(const ipld::Cid& cid) const { return fetching_.contains(cid); }
   void fetched(const ipld::Cid& cid) { fetching_.erase(cid); }
 
@@ -62,6 +66,7 @@ class Talk {
   std::deque<sync::Nodes> answers_;
   size_t answer_bytes_ = 0;
   std::deque<sync::Want> wants_;
+  list::ListId clock_from_;  ///< Where the next clock starts, when all lists do not fit into one.
   bool clock_due_ = false, ask_due_ = false;
   unsigned in_flight_ = 0;
   std::unordered_set<ipld::Cid> fetching_;

@@ -142,12 +142,18 @@ void Engine::Impl::sweep_requests() {
   size_t seen = 0;
   Bytes last;
   const auto ok = world.ports.store.scan(Table::meta, sweep_from.empty() ? "r" : sweep_from, "s", false, [&](BytesView key, BytesView value) {
-    const auto record = decode_request(value);
-    if (!record || record->wall_ms + limits::kRequestKeptMs < wall) world.txn.erase(Table::meta, key);
+    const auto expired = [wall](BytesView bytes) {
+      const auto record = decode_request(bytes);
+      return !record || record->wall_ms + limits::kRequestKeptMs < wall;
+    };
+    const auto now_there = world.txn.get(Table::meta, key);  // it may have been written anew in this turn
+    if (expired(value) && now_there && *now_there && expired(**now_there)) world.txn.erase(Table::meta, key);
     last = Bytes(key);
     return ++seen < kRequestSweepMax;
   });
-  sweep_from = ok && seen == kRequestSweepMax ? last : Bytes{};
+  const bool more = ok && seen == kRequestSweepMax;
+  sweep_from = more ? last : Bytes{};
+  if (more) sweep_at_ms = now;
 }
 
 // One line a minute at most, whatever comes in.
@@ -172,10 +178,11 @@ void Engine::Impl::check_waiters(const std::set<uint32_t>& settled) {
       continue;
     const auto it = channels.find(waiter.channel);
     Result<bool> all = it != channels.end();
-    for (const list::At& at : waiter.tokens) {
-      if (!all || !*all) break;
+    while (all && *all && !waiter.tokens.empty()) {  // what is reached stays reached
+      const list::At& at = waiter.tokens.back();
       all = it->second->reached(at);
       if (all && *all && !waiter.peer.empty()) all = it->second->peer_has(waiter.peer, at);
+      if (all && *all) waiter.tokens.pop_back();
     }
     if (all && !*all && now < waiter.deadline_ms) {
       if (!waiter.peer.empty() && now >= waiter.ask_at_ms) {
@@ -210,8 +217,9 @@ void Engine::Impl::discard(const Error& error) {
   if (const auto loaded = load(); !loaded) {
     log::error("engine", "the store cannot be read: trying again", {{"why", loaded.error().message}});
     reload_due = true;
+  } else {
+    show_channels();
   }
-  show_channels();
   answer(&error);
 }
 

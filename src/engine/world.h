@@ -34,7 +34,11 @@ struct World {
 
   uint64_t now_ms() const { return ports.clock.mono_ms(); }
   uint64_t wall_ms() const { return ports.clock.wall_ms(); }
-  void refuse(const char* kind) { ++stats.refused[kind]; }
+  void refuse(const char* kind) {
+    ++stats.refused[kind];
+    ++refusals;
+  }
+  uint64_t refusals = 0;  ///< All kinds together.
 
   /// Puts nodes too large for a message into Kubo; then the channel announces them by CID.
   std::function<void(uint32_t channel, std::vector<Block> blocks, std::vector<sync::LargeNode> names)> put_large;

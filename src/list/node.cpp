@@ -136,8 +136,12 @@ Result<Node> decode(BytesView block) {
   PTWOP_CHECK(r.finish("node"));
 
   std::set<ListId> lists;
-  for (const At& at : node.seen) lists.insert(at.list);
-  const bool sound = node.number >= 1 && node.body.size() <= limits::kBodyBytesMax &&
+  bool positions = !node.grant || node.grant->position.number > 0;
+  for (const At& at : node.seen) {
+    lists.insert(at.list);
+    positions &= at.position.number > 0;
+  }
+  const bool sound = positions && node.number >= 1 && node.body.size() <= limits::kBodyBytesMax &&
                      static_cast<bool>(node.prev) == (node.number > 1) &&
                      !(node.grant && node.number > 1) && node.nonce.empty() == !node.epoch &&
                      !(node.epoch && node.list.control) && lists.size() == node.seen.size();

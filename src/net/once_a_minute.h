@@ -9,7 +9,8 @@ namespace ptwop::net {
 
 class OnceAMinute {
  public:
-  /// Counts an event; when a line is due (the first time, then once a minute at most), how many there were since the last.
+  /// Counts an event; when a line is due (the first time, then once a minute at most), how many
+  /// there were since the last.
   std::optional<uint64_t> due() {
     ++events_;
     const auto now = std::chrono::steady_clock::now();

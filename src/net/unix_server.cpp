@@ -43,21 +43,25 @@ Result<void> make_folders(const std::string& folder) {
     PTWOP_CHECK(make_folders(folder_of(folder)));
     if (mkdir(folder.c_str(), 0700) == 0 || errno == EEXIST) return {};
   }
-  return configuration(fmt::format("The socket's folder {} cannot be made: {}.", folder, strerror(errno)));
+  return configuration(
+      fmt::format("The socket's folder {} cannot be made: {}.", folder, strerror(errno)));
 }
 
 Result<struct stat> checked_folder(const std::string& folder) {
   struct stat info {};
   if (stat(folder.c_str(), &info) != 0)
-    return configuration(fmt::format("The socket's folder {} cannot be read: {}.", folder, strerror(errno)));
+    return configuration(
+        fmt::format("The socket's folder {} cannot be read: {}.", folder, strerror(errno)));
   if (!S_ISDIR(info.st_mode)) return configuration(fmt::format("{} is not a folder.", folder));
   if (info.st_uid != geteuid())
     return configuration(fmt::format(
-        "The socket's folder {} belongs to another user (uid {}): choose one of your own.", folder, info.st_uid));
+        "The socket's folder {} belongs to another user (uid {}): choose one of your own.", folder,
+        info.st_uid));
   if (info.st_mode & 0027)
-    return configuration(fmt::format(
-        "The socket's folder {} has mode {:04o}: make it 0700 (or 0750 for a group), or choose another.", folder,
-        info.st_mode & 07777));
+    return configuration(
+        fmt::format("The socket's folder {} has mode {:04o}: make it 0700 (or 0750 for a group), "
+                    "or choose another.",
+                    folder, info.st_mode & 07777));
   return info;
 }
 
@@ -91,18 +95,24 @@ Result<void> clear_stale(const std::string& path) {
   const Descriptor probe(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   const sockaddr_un address = address_of(path);
   // A full backlog (EAGAIN) is somebody alive, too.
-  if (connect(probe.fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 || errno == EAGAIN)
-    return fail(Code::exists, fmt::format("Another daemon answers on {}: stop it first, or choose another socket.", path));
+  if (connect(probe.fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 ||
+      errno == EAGAIN)
+    return fail(
+        Code::exists,
+        fmt::format("Another daemon answers on {}: stop it first, or choose another socket.",
+                    path));
   if (errno != ECONNREFUSED && errno != ENOENT)
     return configuration(fmt::format("{} cannot be tried: {}.", path, strerror(errno)));
   if (unlink(path.c_str()) != 0 && errno != ENOENT)
-    return configuration(fmt::format("The stale socket {} cannot be removed: {}.", path, strerror(errno)));
+    return configuration(
+        fmt::format("The stale socket {} cannot be removed: {}.", path, strerror(errno)));
   return {};
 }
 
 Result<int> bind_at(const std::string& path) {
   Descriptor made(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (made.fd < 0) return fail(Code::internal, fmt::format("No socket can be made: {}.", strerror(errno)));
+  if (made.fd < 0)
+    return fail(Code::internal, fmt::format("No socket can be made: {}.", strerror(errno)));
   const sockaddr_un address = address_of(path);
   const mode_t before = umask(0177);
   const int bound = bind(made.fd, reinterpret_cast<const sockaddr*>(&address), sizeof address);
@@ -110,9 +120,11 @@ Result<int> bind_at(const std::string& path) {
   umask(before);
   if (bound != 0 && why == EADDRINUSE)
     return fail(Code::exists, fmt::format("Another daemon has just taken {}.", path));
-  if (bound != 0) return configuration(fmt::format("The socket {} cannot be made: {}.", path, strerror(why)));
+  if (bound != 0)
+    return configuration(fmt::format("The socket {} cannot be made: {}.", path, strerror(why)));
   if (::listen(made.fd, SOMAXCONN) != 0)
-    return fail(Code::internal, fmt::format("{} cannot be listened on: {}.", path, strerror(errno)));
+    return fail(Code::internal,
+                fmt::format("{} cannot be listened on: {}.", path, strerror(errno)));
   return made.release();
 }
 
@@ -120,8 +132,8 @@ Result<int> bind_at(const std::string& path) {
 Result<void> open_to_group(const std::string& path, gid_t group) {
   if ((group != getegid() && chown(path.c_str(), static_cast<uid_t>(-1), group) != 0) ||
       chmod(path.c_str(), 0660) != 0)
-    return configuration(
-        fmt::format("The socket {} cannot be given to the group of its folder: {}.", path, strerror(errno)));
+    return configuration(fmt::format(
+        "The socket {} cannot be given to the group of its folder: {}.", path, strerror(errno)));
   return {};
 }
 
@@ -150,7 +162,8 @@ Peer peer_of(int fd, std::optional<gid_t> group) {
 }  // namespace
 
 struct UnixServer::Impl : std::enable_shared_from_this<Impl> {
-  Impl(asio::io_context& loop, OnAccept handler) : acceptor(loop), pause(loop), on_accept(std::move(handler)) {}
+  Impl(asio::io_context& loop, OnAccept handler)
+      : acceptor(loop), pause(loop), on_accept(std::move(handler)) {}
 
   Result<void> start(int fd) {
     error_code error;
@@ -174,10 +187,12 @@ struct UnixServer::Impl : std::enable_shared_from_this<Impl> {
     });
   }
 
-  /// Out of descriptors or memory: the connection waits in the kernel's queue, and asking again at once would spin.
+  /// Out of descriptors or memory: the connection waits in the kernel's queue, and asking again at
+  /// once would spin.
   void accept_failed(error_code error) {
     if (const auto times = failures.due())
-      log::warn("net", "cannot accept connections", {{"error", error.message()}, {"times", *times}});
+      log::warn("net", "cannot accept connections",
+                {{"error", error.message()}, {"times", *times}});
     pause.expires_after(kAcceptPause);
     pause.async_wait([self = shared_from_this()](error_code cancelled) {
       if (!cancelled && self->acceptor.is_open()) self->accept();
@@ -211,8 +226,9 @@ void UnixServer::close() { impl_->close(); }
 
 Result<void> UnixServer::listen(const std::string& path) {
   if (path.empty() || path.size() > kSocketPathBytesMax || path.find('\0') != std::string::npos)
-    return configuration(fmt::format("A socket's path has 1 to {} bytes, and {} has {}: choose a shorter one.",
-                                     kSocketPathBytesMax, path, path.size()));
+    return configuration(
+        fmt::format("A socket's path has 1 to {} bytes, and {} has {}: choose a shorter one.",
+                    kSocketPathBytesMax, path, path.size()));
   PTWOP_CHECK(make_folders(folder_of(path)));
   PTWOP_TRY(const struct stat folder, checked_folder(folder_of(path)));
   PTWOP_CHECK(clear_stale(path));
@@ -233,14 +249,16 @@ Result<void> UnixServer::adopt(int fd) {
   socklen_t size = sizeof address;
   int listening = 0;
   socklen_t flag_size = sizeof listening;
-  if (getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0 || address.sun_family != AF_UNIX ||
+  if (getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0 ||
+      address.sun_family != AF_UNIX ||
       getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &flag_size) != 0 || !listening)
     return configuration("The socket that was passed in is not a listening unix socket.");
   fcntl(fd, F_SETFD, FD_CLOEXEC);
   const std::string path = size > offsetof(sockaddr_un, sun_path) ? address.sun_path : "";
-  struct stat folder {}, file {};
-  if (!path.empty() && stat(folder_of(path).c_str(), &folder) == 0 && stat(path.c_str(), &file) == 0 &&
-      (folder.st_mode & 0077) == 0050 && (file.st_mode & 0020))
+  struct stat folder {
+  }, file{};
+  if (!path.empty() && stat(folder_of(path).c_str(), &folder) == 0 &&
+      stat(path.c_str(), &file) == 0 && (folder.st_mode & 0077) == 0050 && (file.st_mode & 0020))
     impl_->group = file.st_gid;
   return impl_->start(socket.release());
 }

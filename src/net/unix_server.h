@@ -1,4 +1,5 @@
-// The listening end of a unix socket: where it may stand, and who may connect (rpc.md, "Who may connect").
+// The listening end of a unix socket: where it may stand, and who may connect (rpc.md, "Who may
+// connect").
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -19,7 +20,8 @@ inline constexpr size_t kSocketPathBytesMax = 107;
 /// Who is at the other end, as the kernel says.
 struct Peer {
   uint32_t uid = 0;
-  /// Our own uid, root, or, where the socket's folder is open to a group, a member of the socket's group.
+  /// Our own uid, root, or, where the socket's folder is open to a group, a member of the socket's
+  /// group.
   bool permitted = false;
 };
 
@@ -34,9 +36,9 @@ class UnixServer {
   UnixServer(const UnixServer&) = delete;
   UnixServer& operator=(const UnixServer&) = delete;
 
-  /// Makes the socket and accepts. A missing folder is made 0700; a folder that is not ours or is looser than 0750 is
-  /// refused; a stale socket is replaced.
-  /// Errors: `exists` (somebody answers there: exit 73), `invalid_params` (path or folder is wrong: exit 78), `internal`.
+  /// Makes the socket and accepts. A missing folder is made 0700; a folder that is not ours or is
+  /// looser than 0750 is refused; a stale socket is replaced. Errors: `exists` (somebody answers
+  /// there: exit 73), `invalid_params` (path or folder is wrong: exit 78), `internal`.
   Result<void> listen(const std::string& path);
 
   /// Accepts on a listening socket that systemd made. Its file is systemd's and stays.

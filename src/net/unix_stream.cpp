@@ -15,17 +15,18 @@ using boost::system::error_code;
 using Protocol = asio::local::stream_protocol;
 
 constexpr size_t kInputBytesStart = 16 << 10;
-constexpr size_t kInputBytesKept = 64 << 10;    ///< A bigger buffer is given back when it is empty.
+constexpr size_t kInputBytesKept = 64 << 10;  ///< A bigger buffer is given back when it is empty.
 constexpr size_t kOutputBytesKept = 256 << 10;
-// After the last answer: what the other side is still sending is thrown away for a moment, since closing with unread
-// input would reset the connection under its hands.
+// After the last answer: what the other side is still sending is thrown away for a moment, since
+// closing with unread input would reset the connection under its hands.
 constexpr size_t kLingerBytesMax = 16 << 20;
 constexpr auto kLingerTime = std::chrono::seconds(1);
 
 }  // namespace
 
 struct UnixStream::Io {
-  Io(UnixStream& owner, asio::io_context& loop, int fd) : stream(owner), socket(loop), linger(loop) {
+  Io(UnixStream& owner, asio::io_context& loop, int fd)
+      : stream(owner), socket(loop), linger(loop) {
     error_code error;
     socket.assign(Protocol(), fd, error);
     if (!error) socket.non_blocking(true, error);
@@ -139,13 +140,16 @@ struct UnixStream::Io {
   bool ended = false, finishing = false, shut = false, closed = false;
 };
 
-UnixStream::UnixStream(asio::io_context& loop, int fd) : io_(std::make_unique<Io>(*this, loop, fd)) {}
+UnixStream::UnixStream(asio::io_context& loop, int fd)
+    : io_(std::make_unique<Io>(*this, loop, fd)) {}
 UnixStream::~UnixStream() = default;
 
 void UnixStream::start() { io_->read(); }
 void UnixStream::flush() { io_->flush(); }
 bool UnixStream::closed() const { return io_->closed; }
-std::string_view UnixStream::input() const { return {io_->in.get() + io_->begin, io_->end - io_->begin}; }
+std::string_view UnixStream::input() const {
+  return {io_->in.get() + io_->begin, io_->end - io_->begin};
+}
 std::string& UnixStream::out() { return io_->out; }
 size_t UnixStream::unsent() const { return io_->out.size() - io_->sent; }
 

@@ -11,8 +11,9 @@ class io_context;
 
 namespace ptwop::net {
 
-/// Derive from it to give the bytes a meaning. All on the loop's thread; kept alive by what is under way on the socket
-/// and by whoever holds a shared_ptr. Reading goes on until it is paused: the deriving class bounds what it leaves unconsumed.
+/// Derive from it to give the bytes a meaning. All on the loop's thread; kept alive by what is
+/// under way on the socket and by whoever holds a shared_ptr. Reading goes on until it is paused:
+/// the deriving class bounds what it leaves unconsumed.
 class UnixStream : public std::enable_shared_from_this<UnixStream> {
  public:
   UnixStream(boost::asio::io_context& loop, int fd);  ///< Owns the connected socket.
@@ -21,8 +22,10 @@ class UnixStream : public std::enable_shared_from_this<UnixStream> {
   UnixStream& operator=(const UnixStream&) = delete;
 
   void start();   ///< Once, when a shared_ptr holds it.
-  void flush();   ///< Hands to the kernel what was appended to `out()`; the rest follows when there is room.
-  void finish();  ///< Sends what is left, then ends the connection so that the other side can still read it.
+  void flush();   ///< Hands to the kernel what was appended to `out()`; the rest follows when there
+                  ///< is room.
+  void finish();  ///< Sends what is left, then ends the connection so that the other side can still
+                  ///< read it.
   void close();   ///< At once.
   bool closed() const;
 
@@ -32,7 +35,8 @@ class UnixStream : public std::enable_shared_from_this<UnixStream> {
   virtual void on_room() = 0;    ///< Some of what was unsent is with the kernel now.
   virtual void on_closed() = 0;  ///< Once.
 
-  std::string_view input() const;  ///< What came and is not consumed: valid until on_… returns or reading resumes.
+  std::string_view input()
+      const;  ///< What came and is not consumed: valid until on_… returns or reading resumes.
   void consume(size_t bytes);
   void pause_reading(bool paused);
   std::string& out();

@@ -14,8 +14,8 @@ class Engine;
 
 namespace ptwop::rpc {
 
-/// Starting: -32002 for all but system.info, system.ready, system.stop and rpc.discover. Stopping: -32000 for all but
-/// system.ready.
+/// Starting: -32002 for all but system.info, system.ready, system.stop and rpc.discover. Stopping:
+/// -32000 for all but system.ready.
 enum class Phase : uint8_t { starting, ready, stopping };
 
 struct KuboSnapshot {
@@ -24,8 +24,8 @@ struct KuboSnapshot {
   std::string peer_id;
 };
 
-/// Lives on the loop's thread: app changes it there and only there. The pointers are set before `phase` becomes ready
-/// and what they point to outlives the reader's and the engine's thread.
+/// Lives on the loop's thread: app changes it there and only there. The pointers are set before
+/// `phase` becomes ready and what they point to outlives the reader's and the engine's thread.
 struct Backend {
   Phase phase = Phase::starting;
   std::string reason = "starting";  ///< Why it is not ready, for a person; empty when ready.
@@ -37,12 +37,13 @@ struct Backend {
   engine::Directory* directory = nullptr;
   const engine::StateStore* store = nullptr;
 
-  /// Runs it on the engine's thread, in the order submitted, followed by a turn. What cannot run any more is destroyed
-  /// without being called.
+  /// Runs it on the engine's thread, in the order submitted, followed by a turn. What cannot run
+  /// any more is destroyed without being called.
   std::function<void(std::function<void(engine::Engine&)>)> submit;
   /// Runs it on the reader's thread; the same.
   std::function<void(std::function<void()>)> read;
-  /// Begins to stop the daemon: returns at once, and the answers of this turn of the loop are still sent.
+  /// Begins to stop the daemon: returns at once, and the answers of this turn of the loop are still
+  /// sent.
   std::function<void()> stop;
 };
 

@@ -9,7 +9,9 @@ Bytes mark_of(const PageOf& page) {
   const Bytes all = Bytes(page.method) + (page.reverse ? '-' : '+') + Bytes(page.prefix);
   return ipld::sha256(all).substr(0, kMarkBytes);
 }
-Bytes mark_of(const ipld::Cid& channel) { return ipld::sha256(channel.bytes()).substr(0, kMarkBytes); }
+Bytes mark_of(const ipld::Cid& channel) {
+  return ipld::sha256(channel.bytes()).substr(0, kMarkBytes);
+}
 
 }  // namespace
 
@@ -23,8 +25,9 @@ Result<Bytes> place_from(const PageOf& page, const ipld::Cid* channel, std::stri
   const bool valid = raw && raw->size() > 2 * kMarkBytes && raw->starts_with(mark_of(page)) &&
                      (!channel || raw->substr(kMarkBytes, kMarkBytes) == mark_of(*channel));
   if (!valid)
-    return fail(Code::invalid_params,
-                "\"after\" is the \"next\" of an earlier page with the same channel, prefix and reverse.");
+    return fail(
+        Code::invalid_params,
+        "\"after\" is the \"next\" of an earlier page with the same channel, prefix and reverse.");
   return raw->substr(2 * kMarkBytes);
 }
 

@@ -17,7 +17,8 @@ struct PageOf {
 };
 
 std::string cursor_from(const PageOf& page, const ipld::Cid& channel, BytesView place);
-/// invalid_params when it was not made for this page, or (where the channel is known) for another channel.
+/// invalid_params when it was not made for this page, or (where the channel is known) for another
+/// channel.
 Result<Bytes> place_from(const PageOf& page, const ipld::Cid* channel, std::string_view cursor);
 
 }  // namespace ptwop::rpc

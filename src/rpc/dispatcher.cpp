@@ -23,10 +23,14 @@ struct Envelope {
 Envelope open(const json::Value& request) {
   Envelope out;
   for (const auto& [name, value] : request.members) {
-    if (name == "jsonrpc") out.version = &value;
-    else if (name == "method") out.method = &value;
-    else if (name == "params") out.params = &value;
-    else if (name == "id") out.id = &value;
+    if (name == "jsonrpc")
+      out.version = &value;
+    else if (name == "method")
+      out.method = &value;
+    else if (name == "params")
+      out.params = &value;
+    else if (name == "id")
+      out.id = &value;
   }
   return out;
 }
@@ -35,7 +39,8 @@ Envelope open(const json::Value& request) {
 std::string_view fault(const Envelope& envelope, bool usable_id) {
   if (!envelope.version || !envelope.version->is(Kind::string) || envelope.version->text != "2.0")
     return "A request has \"jsonrpc\":\"2.0\".";
-  if (!envelope.method || !envelope.method->is(Kind::string)) return "A request has a \"method\", a string.";
+  if (!envelope.method || !envelope.method->is(Kind::string))
+    return "A request has a \"method\", a string.";
   if (envelope.params && !envelope.params->is(Kind::object) && !envelope.params->is(Kind::array))
     return "\"params\" is an object or a list.";
   if (!usable_id) return "An \"id\" is a string, a number or null.";
@@ -55,7 +60,8 @@ void Dispatcher::refuse(Code code, std::string message, std::string& out) {
 }
 
 Dispatcher::Outcome Dispatcher::start(const json::Value& request, std::string_view source,
-                                      const std::shared_ptr<Caller>& caller, uint64_t tag, std::string& out) {
+                                      const std::shared_ptr<Caller>& caller, uint64_t tag,
+                                      std::string& out) {
   ++stats_.requests;
   if (!request.is(Kind::object)) {
     refuse(Code::invalid_request, "A request is an object.", out);
@@ -79,7 +85,8 @@ Dispatcher::Outcome Dispatcher::start(const json::Value& request, std::string_vi
   };
   const Method* method = find_method(envelope.method->text);
   if (!method)
-    return refused(fail(Code::method_not_found, fmt::format("There is no method \"{}\".", shown(envelope.method->text))));
+    return refused(fail(Code::method_not_found,
+                        fmt::format("There is no method \"{}\".", shown(envelope.method->text))));
   const auto bound = bind_params(*method, envelope.params);
   if (!bound.ok()) return refused(bound.error());
   const MethodHandler& handler = handler_of(*method);
@@ -93,14 +100,19 @@ Dispatcher::Outcome Dispatcher::start(const json::Value& request, std::string_vi
     return Outcome::later;
   }
   if (!outcome.ok()) return refused(outcome.error());
-  if (id) out += '}';
-  else out.resize(mark);
+  if (id)
+    out += '}';
+  else
+    out.resize(mark);
   return Outcome::answered;
 }
 
 Error Dispatcher::unready() const {
-  if (backend_.phase == Phase::stopping) return fail(Code::shutting_down, "The daemon is stopping.");
-  return fail(Code::starting, fmt::format("The daemon is still starting: {}. Try again in a moment.", backend_.reason));
+  if (backend_.phase == Phase::stopping)
+    return fail(Code::shutting_down, "The daemon is stopping.");
+  return fail(
+      Code::starting,
+      fmt::format("The daemon is still starting: {}. Try again in a moment.", backend_.reason));
 }
 
 }  // namespace ptwop::rpc

@@ -14,10 +14,11 @@ class Dispatcher {
   Dispatcher(Backend& backend, std::shared_ptr<Mailbox> mailbox, Stats& stats);
 
   enum class Outcome { answered, later };
-  /// Starts one request; `source` is its JSON text. answered: the answer (for a notification nothing) was appended to
-  /// `out`. later: `caller->on_answer(tag, …)` follows, through the mailbox.
-  Outcome start(const json::Value& request, std::string_view source, const std::shared_ptr<Caller>& caller,
-                uint64_t tag, std::string& out);
+  /// Starts one request; `source` is its JSON text. answered: the answer (for a notification
+  /// nothing) was appended to `out`. later: `caller->on_answer(tag, …)` follows, through the
+  /// mailbox.
+  Outcome start(const json::Value& request, std::string_view source,
+                const std::shared_ptr<Caller>& caller, uint64_t tag, std::string& out);
 
   /// Appends an error of the protocol (id null) and counts it.
   void refuse(Code code, std::string message, std::string& out);

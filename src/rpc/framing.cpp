@@ -7,9 +7,12 @@
 namespace ptwop::rpc {
 namespace {
 
-bool blank(std::string_view line) { return line.find_first_not_of(" \t\r") == std::string_view::npos; }
+bool blank(std::string_view line) {
+  return line.find_first_not_of(" \t\r") == std::string_view::npos;
+}
 
-/// With no more opening brackets than the limit, nothing can be nested deeper: cheaper to know than the depth.
+/// With no more opening brackets than the limit, nothing can be nested deeper: cheaper to know than
+/// the depth.
 bool few_brackets(std::string_view line) {
   if (line.size() <= limits::kRequestDepthMax) return true;
   return std::ranges::count_if(line, [](char c) { return (c | 0x20) == '{'; }) <=
@@ -22,9 +25,12 @@ static_assert(('[' | 0x20) == '{' && ('{' | 0x20) == '{');
 bool DepthScan::feed(std::string_view piece) {
   for (const char c : piece) {
     if (in_string_) {
-      if (escaped_) escaped_ = false;
-      else if (c == '\\') escaped_ = true;
-      else if (c == '"') in_string_ = false;
+      if (escaped_)
+        escaped_ = false;
+      else if (c == '\\')
+        escaped_ = true;
+      else if (c == '"')
+        in_string_ = false;
     } else if (c == '"') {
       in_string_ = true;
     } else if (c == '{' || c == '[') {

@@ -1,11 +1,13 @@
-// Cuts what comes in into lines, and refuses lines that are too long or too deep while they still come in.
+// Cuts what comes in into lines, and refuses lines that are too long or too deep while they still
+// come in.
 #pragma once
 #include <cstddef>
 #include <string_view>
 
 namespace ptwop::rpc {
 
-/// Counts how deep brackets are nested, over text that comes in pieces. Brackets in strings do not count.
+/// Counts how deep brackets are nested, over text that comes in pieces. Brackets in strings do not
+/// count.
 class DepthScan {
  public:
   /// False when the text so far is nested deeper than `limits::kRequestDepthMax`.
@@ -26,7 +28,8 @@ class Framing {
     size_t consumed = 0;    ///< Bytes of the input that are done with, also when nothing was found.
   };
 
-  /// Looks at all that is there and not consumed yet. `ended`: nothing follows, so that the last line needs no newline.
+  /// Looks at all that is there and not consumed yet. `ended`: nothing follows, so that the last
+  /// line needs no newline.
   Result next(std::string_view input, bool ended);
 
  private:

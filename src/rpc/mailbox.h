@@ -1,4 +1,5 @@
-// How answers that were made on other threads come back to the loop: collected, with one post for all that wait.
+// How answers that were made on other threads come back to the loop: collected, with one post for
+// all that wait.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -20,7 +21,8 @@ namespace ptwop::rpc {
 class Caller {
  public:
   virtual ~Caller() = default;
-  /// The answer to the request that was started under `tag`: one JSON object, or empty for a notification.
+  /// The answer to the request that was started under `tag`: one JSON object, or empty for a
+  /// notification.
   virtual void on_answer(uint64_t tag, std::string text) = 0;
   /// After the last on_answer of a turn of the loop: send.
   virtual void on_answers_end() = 0;

@@ -1,5 +1,5 @@
-// The method table: one row a method. Everything that has to know the methods (dispatcher, ptwopctl, rpc.discover, the
-// tests) reads it from here.
+// The method table: one row a method. Everything that has to know the methods (dispatcher,
+// ptwopctl, rpc.discover, the tests) reads it from here.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -8,7 +8,15 @@
 
 namespace ptwop::rpc {
 
-enum class ParamType : uint8_t { string, integer, boolean, value, object, array, tokens /* string or array of strings */ };
+enum class ParamType : uint8_t {
+  string,
+  integer,
+  boolean,
+  value,
+  object,
+  array,
+  tokens /* string or array of strings */
+};
 
 struct Param {
   std::string_view name;

@@ -16,7 +16,11 @@ void append_error(std::string& out, std::string_view id, const Error& error) {
   out += id;
   out += R"(,"error":)";
   json::Writer w(out);
-  w.object().key("code").number(static_cast<int64_t>(row.code)).key("message").string(error.message);
+  w.object()
+      .key("code")
+      .number(static_cast<int64_t>(row.code))
+      .key("message")
+      .string(error.message);
   w.key("data").object().key("kind").string(row.kind).key("retryable").boolean(row.retryable);
   w.end_object().end_object();
   out += '}';

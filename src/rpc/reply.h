@@ -1,4 +1,5 @@
-// Answers as text (https://www.jsonrpc.org/specification), without optional white space and without the newline.
+// Answers as text (https://www.jsonrpc.org/specification), without optional white space and without
+// the newline.
 #pragma once
 #include <string>
 #include <string_view>

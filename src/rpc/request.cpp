@@ -14,26 +14,40 @@ using json::Kind;
 
 std::string_view type_words(ParamType type) {
   switch (type) {
-    case ParamType::string: return "a string";
-    case ParamType::integer: return "an integer from -2^63 to 2^63-1";
-    case ParamType::boolean: return "true or false";
-    case ParamType::object: return "an object";
-    case ParamType::array: return "a list";
-    case ParamType::tokens: return "a string or a list of strings";
-    case ParamType::value: break;
+    case ParamType::string:
+      return "a string";
+    case ParamType::integer:
+      return "an integer from -2^63 to 2^63-1";
+    case ParamType::boolean:
+      return "true or false";
+    case ParamType::object:
+      return "an object";
+    case ParamType::array:
+      return "a list";
+    case ParamType::tokens:
+      return "a string or a list of strings";
+    case ParamType::value:
+      break;
   }
   return "a value";
 }
 
 bool fits(ParamType type, const json::Value& value) {
   switch (type) {
-    case ParamType::string: return value.is(Kind::string);
-    case ParamType::integer: return value.is(Kind::integer);
-    case ParamType::boolean: return value.is(Kind::boolean);
-    case ParamType::object: return value.is(Kind::object);
-    case ParamType::array: return value.is(Kind::array);
-    case ParamType::value: return true;
-    case ParamType::tokens: break;
+    case ParamType::string:
+      return value.is(Kind::string);
+    case ParamType::integer:
+      return value.is(Kind::integer);
+    case ParamType::boolean:
+      return value.is(Kind::boolean);
+    case ParamType::object:
+      return value.is(Kind::object);
+    case ParamType::array:
+      return value.is(Kind::array);
+    case ParamType::value:
+      return true;
+    case ParamType::tokens:
+      break;
   }
   if (value.is(Kind::string)) return true;
   if (!value.is(Kind::array)) return false;
@@ -54,14 +68,15 @@ Result<Bound> bind_params(const Method& method, const json::Value* params) {
   Bound bound{};
   if (params && params->is(Kind::array)) {
     if (params->items.size() > method.params.size())
-      return fail(Code::invalid_params,
-                  fmt::format("{} takes at most {} parameters.", method.name, method.params.size()));
+      return fail(Code::invalid_params, fmt::format("{} takes at most {} parameters.", method.name,
+                                                    method.params.size()));
     for (size_t i = 0; i < params->items.size(); ++i) bound[i] = &params->items[i];
   } else if (params) {
     for (const auto& [name, value] : params->members) {
       const size_t index = index_of(method, name);
       if (index == method.params.size())
-        return fail(Code::invalid_params, fmt::format("{} has no parameter \"{}\".", method.name, shown(name)));
+        return fail(Code::invalid_params,
+                    fmt::format("{} has no parameter \"{}\".", method.name, shown(name)));
       bound[index] = &value;
     }
   }
@@ -69,22 +84,31 @@ Result<Bound> bind_params(const Method& method, const json::Value* params) {
     const Param& param = method.params[i];
     if (bound[i] && bound[i]->is(Kind::null) && param.type != ParamType::value) bound[i] = nullptr;
     if (!bound[i] && param.required)
-      return fail(Code::invalid_params, fmt::format("{} needs the parameter \"{}\".", method.name, param.name));
+      return fail(Code::invalid_params,
+                  fmt::format("{} needs the parameter \"{}\".", method.name, param.name));
     if (bound[i] && !fits(param.type, *bound[i]))
-      return fail(Code::invalid_params, fmt::format("\"{}\" is {}.", param.name, type_words(param.type)));
+      return fail(Code::invalid_params,
+                  fmt::format("\"{}\" is {}.", param.name, type_words(param.type)));
   }
   return bound;
 }
 
-// --- Later ----------------------------------------------------------------------------------------------------------
+// --- Later
+// ----------------------------------------------------------------------------------------------------------
 
 struct Later::State {
   State(std::shared_ptr<Mailbox> mailbox_in, std::shared_ptr<Caller> caller_in, uint64_t tag_in,
         std::optional<std::string> id_in)
-      : mailbox(std::move(mailbox_in)), caller(std::move(caller_in)), tag(tag_in), id(std::move(id_in)) {}
+      : mailbox(std::move(mailbox_in)),
+        caller(std::move(caller_in)),
+        tag(tag_in),
+        id(std::move(id_in)) {}
   State(const State&) = delete;
   State& operator=(const State&) = delete;
-  ~State() { fail(ptwop::fail(Code::shutting_down, "The daemon is stopping: this was not done, or not for sure.")); }
+  ~State() {
+    fail(ptwop::fail(Code::shutting_down,
+                     "The daemon is stopping: this was not done, or not for sure."));
+  }
 
   void fail(const Error& error) {
     if (settled.exchange(true)) return;
@@ -120,11 +144,13 @@ void Later::settle(const Result<void>& outcome, std::string_view object) const {
   outcome.ok() ? result(object) : fail(outcome.error());
 }
 
-// --- Request --------------------------------------------------------------------------------------------------------
+// --- Request
+// --------------------------------------------------------------------------------------------------------
 
 std::string_view Request::text(size_t index) const {
   if (bound_[index]) return bound_[index]->text;
-  std::string_view fallback = method_.params[index].fallback;  // "\"default\"": nothing to unescape in our own table
+  std::string_view fallback =
+      method_.params[index].fallback;  // "\"default\"": nothing to unescape in our own table
   if (fallback.empty()) return {};
   return fallback.substr(1, fallback.size() - 2);
 }

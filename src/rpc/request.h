@@ -19,12 +19,14 @@ inline constexpr size_t kParamsMax = 8;
 /// The parameters of one request in the order of the method's row; null where absent.
 using Bound = std::array<const json::Value*, kParamsMax>;
 
-/// Sorts `params` (an object, an array, or null when there are none) into the method's row. invalid_params for unknown
-/// names, too many, missing ones and wrong types. A null counts as absent but for the type `value`.
+/// Sorts `params` (an object, an array, or null when there are none) into the method's row.
+/// invalid_params for unknown names, too many, missing ones and wrong types. A null counts as
+/// absent but for the type `value`.
 Result<Bound> bind_params(const Method& method, const json::Value* params);
 
-/// An answer that comes later, from any thread. Copies share one answer: the first call settles it. When all copies
-/// are gone unsettled, the answer is -32000: what it was waiting for will not run any more.
+/// An answer that comes later, from any thread. Copies share one answer: the first call settles it.
+/// When all copies are gone unsettled, the answer is -32000: what it was waiting for will not run
+/// any more.
 class Later {
  public:
   Later(std::shared_ptr<Mailbox> mailbox, std::shared_ptr<Caller> caller, uint64_t tag,
@@ -53,8 +55,8 @@ class Later {
   std::shared_ptr<State> state_;
 };
 
-/// Valid while the method's function runs. The function writes one object to `result()` and returns, or takes `later()`
-/// and returns, or returns an error.
+/// Valid while the method's function runs. The function writes one object to `result()` and
+/// returns, or takes `later()` and returns, or returns an error.
 class Request {
  public:
   struct Context {
@@ -64,10 +66,16 @@ class Request {
     const std::shared_ptr<Caller>& caller;
     uint64_t tag;
   };
-  Request(const Context& context, const Method& method, const Bound& bound, const std::optional<std::string>& id,
-          std::string& out)
-      : backend(context.backend), stats(context.stats), context_(context), method_(method), bound_(bound), id_(id),
-        out_(out), mark_(out.size()) {}
+  Request(const Context& context, const Method& method, const Bound& bound,
+          const std::optional<std::string>& id, std::string& out)
+      : backend(context.backend),
+        stats(context.stats),
+        context_(context),
+        method_(method),
+        bound_(bound),
+        id_(id),
+        out_(out),
+        mark_(out.size()) {}
 
   Backend& backend;
   const Stats& stats;

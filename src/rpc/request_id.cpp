@@ -91,10 +91,16 @@ std::optional<std::string> id_text(const json::Value& request, std::string_view 
   const json::Value* id = request.find("id");
   if (!id) return std::nullopt;
   switch (id->kind) {
-    case json::Kind::null: return "null";
-    case json::Kind::integer: case json::Kind::real: case json::Kind::out_of_range: return id->text;
-    case json::Kind::string: break;
-    default: return std::nullopt;
+    case json::Kind::null:
+      return "null";
+    case json::Kind::integer:
+    case json::Kind::real:
+    case json::Kind::out_of_range:
+      return id->text;
+    case json::Kind::string:
+      break;
+    default:
+      return std::nullopt;
   }
   // Without a backslash in the whole text, a string's content is its source.
   if (source.find('\\') == std::string_view::npos) return '"' + id->text + '"';

@@ -12,8 +12,8 @@ namespace ptwop::rpc {
 /// The texts of an array's elements. `array` is valid JSON.
 std::vector<std::string_view> element_texts(std::string_view array);
 
-/// The id's source text: `request` is an object whose JSON text is `source`. Nothing when there is no id or when it is
-/// no string, number or null.
+/// The id's source text: `request` is an object whose JSON text is `source`. Nothing when there is
+/// no id or when it is no string, number or null.
 std::optional<std::string> id_text(const json::Value& request, std::string_view source);
 
 }  // namespace ptwop::rpc

@@ -4,7 +4,8 @@
 
 namespace ptwop::rpc {
 
-/// One JSON object without optional whitespace: what rpc.discover answers, and what help texts are made of.
+/// One JSON object without optional whitespace: what rpc.discover answers, and what help texts are
+/// made of.
 std::string_view openrpc_document();
 
 }  // namespace ptwop::rpc

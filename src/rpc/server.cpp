@@ -20,9 +20,11 @@ struct Server::Impl : std::enable_shared_from_this<Impl> {
   void accept(int fd, const net::Peer& peer) {
     auto session = std::make_shared<Session>(loop, fd, SessionPart{dispatcher, stats});
     if (!peer.permitted)
-      return session->refuse(Code::not_permitted, "The user of this process may not use this daemon.");
+      return session->refuse(Code::not_permitted,
+                             "The user of this process may not use this daemon.");
     if (sessions.size() >= kConnectionsMax)
-      return session->refuse(Code::overloaded, "There are too many connections: close some and try again.");
+      return session->refuse(Code::overloaded,
+                             "There are too many connections: close some and try again.");
     Session* key = session.get();
     sessions.insert(session);
     stats.connections = sessions.size();
@@ -50,7 +52,8 @@ struct Server::Impl : std::enable_shared_from_this<Impl> {
   net::UnixServer listener;
 };
 
-Server::Server(boost::asio::io_context& loop, Backend& backend) : impl_(std::make_shared<Impl>(loop, backend)) {}
+Server::Server(boost::asio::io_context& loop, Backend& backend)
+    : impl_(std::make_shared<Impl>(loop, backend)) {}
 Server::~Server() { impl_->close(); }
 Result<void> Server::listen(const std::string& path) { return impl_->listener.listen(path); }
 Result<void> Server::adopt(int fd) { return impl_->listener.adopt(fd); }

@@ -23,7 +23,8 @@ class Server {
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
-  /// Errors: `exists` (somebody answers there: exit 73), `invalid_params` (wrong path or folder: exit 78), `internal`.
+  /// Errors: `exists` (somebody answers there: exit 73), `invalid_params` (wrong path or folder:
+  /// exit 78), `internal`.
   Result<void> listen(const std::string& path);
   /// A listening socket that systemd made.
   Result<void> adopt(int fd);

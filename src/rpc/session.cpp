@@ -8,14 +8,18 @@
 namespace ptwop::rpc {
 namespace {
 
-// From here on a batch's answers are handed on while the rest is still under way, so that they need not all be in memory.
+// From here on a batch's answers are handed on while the rest is still under way, so that they need
+// not all be in memory.
 constexpr size_t kStreamBytes = 256 << 10;
 
 }  // namespace
 
-Session::Session(boost::asio::io_context& loop, int fd, const SessionPart& part) : UnixStream(loop, fd), part_(part) {}
+Session::Session(boost::asio::io_context& loop, int fd, const SessionPart& part)
+    : UnixStream(loop, fd), part_(part) {}
 
-std::shared_ptr<Caller> Session::caller() { return std::static_pointer_cast<Session>(shared_from_this()); }
+std::shared_ptr<Caller> Session::caller() {
+  return std::static_pointer_cast<Session>(shared_from_this());
+}
 
 void Session::on_end() {
   ended_ = true;
@@ -36,7 +40,9 @@ void Session::refuse(Code code, std::string message) {
 }
 
 /// Only the last line read can be a batch of which elements are left to start.
-bool Session::batch_left() const { return !batches_.empty() && !batches_.rbegin()->second.exhausted(); }
+bool Session::batch_left() const {
+  return !batches_.empty() && !batches_.rbegin()->second.exhausted();
+}
 
 /// Starts whatever may be started, and reads on unless too much is under way.
 void Session::pump() {
@@ -66,13 +72,19 @@ bool Session::start_next_line() {
   if (closed() || refused_ || !room_for_line()) return false;
   const Framing::Result next = framing_.next(input(), ended_);
   switch (next.found) {
-    case Framing::Found::line: start_line(next.line); break;
-    case Framing::Found::nothing: all_started_ = ended_; break;
+    case Framing::Found::line:
+      start_line(next.line);
+      break;
+    case Framing::Found::nothing:
+      all_started_ = ended_;
+      break;
     case Framing::Found::too_long:
-      refuse(Code::invalid_request, fmt::format("A line has at most {} bytes.", limits::kRequestBytesMax));
+      refuse(Code::invalid_request,
+             fmt::format("A line has at most {} bytes.", limits::kRequestBytesMax));
       return false;
     case Framing::Found::too_deep:
-      refuse(Code::invalid_request, fmt::format("A line is at most {} brackets deep.", limits::kRequestDepthMax));
+      refuse(Code::invalid_request,
+             fmt::format("A line is at most {} brackets deep.", limits::kRequestDepthMax));
       return false;
   }
   if (closed()) return false;
@@ -100,8 +112,9 @@ void Session::start_line(std::string_view line) {
 void Session::start_batch(json::Value document, std::string_view line) {
   const size_t size = document.items.size();
   if (size == 0 || size > limits::kBatchRequestsMax) {
-    part_.dispatcher.refuse(Code::invalid_request,
-                            fmt::format("A batch holds 1 to {} requests.", limits::kBatchRequestsMax), line_out());
+    part_.dispatcher.refuse(
+        Code::invalid_request,
+        fmt::format("A batch holds 1 to {} requests.", limits::kBatchRequestsMax), line_out());
     line_out() += '\n';
     return;
   }
@@ -136,8 +149,10 @@ std::string& Session::line_out() { return streaming_ != 0 ? held_ : out(); }
 void Session::add_to_batch(Batches::iterator at, std::string_view answer) {
   Batch& batch = at->second;
   if (answer.empty()) return;
-  if (!batch.streaming && batch.answers.empty()) batch.answers += '[';
-  else batch.answers += ',';
+  if (!batch.streaming && batch.answers.empty())
+    batch.answers += '[';
+  else
+    batch.answers += ',';
   batch.answers += answer;
   if (!batch.streaming && streaming_ == 0 && batch.answers.size() >= kStreamBytes) {
     batch.streaming = true;

@@ -67,11 +67,12 @@ class Session final : public net::UnixStream, public Caller {
   Framing framing_;
   size_t in_flight_ = 0;
   Batches batches_;
-  uint64_t last_batch_ = 0;     ///< Tags of batches count from 1; 0 is a request of its own.
-  uint64_t streaming_ = 0;      ///< The batch whose array is half written; others' answers are held meanwhile.
+  uint64_t last_batch_ = 0;  ///< Tags of batches count from 1; 0 is a request of its own.
+  uint64_t streaming_ =
+      0;  ///< The batch whose array is half written; others' answers are held meanwhile.
   std::string held_;
-  bool ended_ = false;         ///< Nothing more will be sent to us,
-  bool all_started_ = false;   ///< and every line of it was started.
+  bool ended_ = false;        ///< Nothing more will be sent to us,
+  bool all_started_ = false;  ///< and every line of it was started.
   bool refused_ = false;
 };
 

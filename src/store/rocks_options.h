@@ -11,8 +11,8 @@ namespace ptwop::store {
 
 /// Small enough for a daemon of 64 MiB: memtables are charged to the cache, so this bounds both
 /// together.
-inline constexpr size_t kMemoryBytesMax = 28 << 20;
-inline constexpr size_t kMemtablesBytesMax = 12 << 20;
+inline constexpr size_t kMemoryBytesMax = 30 << 20;
+inline constexpr size_t kMemtablesBytesMax = 8 << 20;
 inline constexpr size_t kMemtableBytesMax = 4 << 20;
 
 rocksdb::DBOptions database_options(rocksdb::Env* env,

@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "store/encryption.h"
 #include "store/file_system.h"
+#include "store/memory_reads.h"
 #include "store/open_on.h"
 #include "store/rocks_options.h"
 #include "store/store_key.h"
@@ -116,7 +117,7 @@ class RocksStore::Impl {
       : folder_(folder.path()),
         path_(folder.in("rocksdb")),
         free_bytes_min_(options.free_bytes_min),
-        files_(std::make_shared<FileSystem>(disk, options.key)),
+        files_(std::make_shared<FileSystem>(with_memory_reads(disk), options.key)),
         env_(rocksdb::NewCompositeEnv(files_)),
         cache_(rocksdb::NewLRUCache(kMemoryBytesMax, 4)) {}
 
@@ -133,11 +134,13 @@ class RocksStore::Impl {
     if (memory && !lock.try_lock()) return fail(Code::overloaded, "the database is being reopened");
     if (!memory) lock.lock();
     if (!database_) return closed();
-    rocksdb::ReadOptions options;
-    if (memory) options.read_tier = rocksdb::kBlockCacheTier;
+    std::optional<MemoryOnly> no_disk;
+    if (memory) no_disk.emplace();
     rocksdb::PinnableSlice value;
-    const auto status = database_->db->Get(options, database_->family(table), slice(key), &value);
+    const auto status =
+        database_->db->Get(rocksdb::ReadOptions(), database_->family(table), slice(key), &value);
     if (status.IsNotFound()) return std::optional<Bytes>();
+    if (memory && status.IsAborted()) return fail(Code::overloaded, "the answer is on disk");
     if (!status.ok()) return error_from(status, "read");
     return std::optional<Bytes>(view(value));
   }

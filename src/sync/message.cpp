@@ -91,6 +91,7 @@ ClockMessage read_clock(CborReader& r) {
     r.array(2);
     e.at = list::read_at(r);
     e.cut = r.unsigned_integer();
+    if (e.at.position.number == 0) r.fail();
     c.entries.push_back(e);
   }
   r.expect_key("manifest");

@@ -9,6 +9,8 @@ constexpr size_t kPeersMax = 512;
 constexpr size_t kStrangerClockMax = 256;
 constexpr size_t kWantedMax = 4096, kWantedByStrangersMax = 256;
 constexpr uint64_t kMissingMax = uint64_t{1} << 53;  // what JSON readers can hold
+constexpr uint64_t kTellAgainMs = 5'000;
+constexpr uint64_t kGivenUpMs = 5'000, kGivenUpStrangerMs = 60'000;
 constexpr uint64_t kPeerFreshMs = 60'000;
 constexpr uint64_t kQuietMinMs = 5'000, kQuietMaxMs = 15'000;
 constexpr uint64_t kAfterChangeMs = 1'000;  // the announcement itself carries the change: this heals its loss
@@ -29,42 +31,65 @@ uint64_t Jitter::next() {
 
 uint64_t Jitter::between(uint64_t low, uint64_t high) { return low + next() % (high - low + 1); }
 
-bool Replicator::admit(const Message& message, uint64_t now_ms, uint64_t wall_ms) {
-  if (!peers_.contains(message.sender) && peers_.size() >= kPeersMax) forget_oldest_peer();
-  const auto [it, fresh] = peers_.try_emplace(message.sender);
-  Peer& peer = it->second;
-  if (message.boot < peer.boot) return false;
-  if (message.boot > peer.boot) {
-    peer.boot = message.boot;
-    peer.count_max = message.count;
-    peer.count_seen = 1;
-    clock_within(now_ms, jitter_.between(10, 80));  // it just started: tell it what is here
-  } else if (message.count > peer.count_max) {
-    const uint64_t ahead = message.count - peer.count_max;
-    peer.count_seen = ahead < 64 ? peer.count_seen << ahead | 1 : 1;
-    peer.count_max = message.count;
-  } else {
-    const uint64_t behind = peer.count_max - message.count;
-    if (behind >= 64 || peer.count_seen >> behind & 1) return false;
-    peer.count_seen |= uint64_t{1} << behind;
+bool Window::admit(uint64_t count) {
+  if (count > count_max) {
+    const uint64_t ahead = count - count_max;
+    count_seen = ahead < 64 ? count_seen << ahead | 1 : 1;
+    count_max = count;
+    return true;
   }
+  const uint64_t behind = count_max - count;
+  if (behind >= 64 || count_seen >> behind & 1) return false;
+  count_seen |= uint64_t{1} << behind;
+  return true;
+}
+
+bool Replicator::admit(const Message& message, bool member, uint64_t now_ms, uint64_t wall_ms) {
+  if (!peers_.contains(message.sender) && !room_for_peer(member)) return false;
+  Peer& peer = peers_[message.sender];
+  Window* window = nullptr;
+  for (Window& w : peer.windows)
+    if (w.boot == message.boot) window = &w;
+  if (!window) {
+    window = peer.windows[0].boot < peer.windows[1].boot ? &peer.windows[0] : &peer.windows[1];
+    if (message.boot < window->boot) return false;
+    *window = {message.boot, message.count, 1};
+    clock_within(now_ms, jitter_.between(10, 80));  // it just started: tell it what is here
+  } else if (!window->admit(message.count)) {
+    return false;
+  }
+  peer.member = member;
+  peer.boot = message.boot;
   peer.last_seen_ms = now_ms;
   peer.last_seen_wall_ms = wall_ms;
   return true;
 }
 
-void Replicator::forget_oldest_peer() {
-  const auto oldest = std::min_element(peers_.begin(), peers_.end(), [](const auto& a, const auto& b) {
-    return a.second.last_seen_ms < b.second.last_seen_ms;
-  });
-  if (oldest != peers_.end()) peers_.erase(oldest);
+// Strangers may not push members out.
+bool Replicator::room_for_peer(bool member) {
+  if (peers_.size() < (member ? kPeersMax : kPeersMax / 2)) return true;
+  auto oldest = peers_.end();
+  for (auto it = peers_.begin(); it != peers_.end(); ++it) {
+    if (it->second.member && !member) continue;
+    const bool better = oldest == peers_.end() || std::pair(it->second.member, it->second.last_seen_ms) <
+                                                      std::pair(oldest->second.member, oldest->second.last_seen_ms);
+    if (better) oldest = it;
+  }
+  if (oldest == peers_.end()) return false;
+  peers_.erase(oldest);
+  return true;
+}
+
+uint64_t Replicator::held(const list::ListId& list) const {
+  const auto it = holdings_.find(list);
+  return it == holdings_.end() ? 0 : it->second.position.number;
 }
 
 void Replicator::on_clock(const Message& message, bool member, uint64_t now_ms, uint64_t wall_ms) {
   const auto& clock = std::get<ClockMessage>(message.body);
   Peer& peer = peers_[message.sender];
   peer.has_manifest = clock.has_manifest;
-  peer.wall_lead_ms = static_cast<int64_t>(clock.wall_ms) - static_cast<int64_t>(wall_ms);
+  peer.wall_lead_ms = static_cast<int64_t>(clock.wall_ms - wall_ms);
   size_t same = 0;
   bool they_lack = false;
   for (const ClockEntry& theirs : clock.entries) {
@@ -79,7 +104,9 @@ void Replicator::on_clock(const Message& message, bool member, uint64_t now_ms, 
     const Held& held = mine->second;
     const list::Position& there = theirs.at.position;
     if (there == held.position && theirs.cut == held.cut) ++same;
-    if (there.number < held.position.number || (held.cut && (!theirs.cut || held.cut < theirs.cut))) they_lack = true;
+    // Beyond a cut that both know nothing counts, so nothing is lacking.
+    const uint64_t useful = held.cut && held.cut == theirs.cut ? 0 : held.position.number;
+    if (there.number < useful || (held.cut && (!theirs.cut || held.cut < theirs.cut))) they_lack = true;
     uint64_t cut = 0;
     if (theirs.cut && (!held.cut || theirs.cut < held.cut)) cut = theirs.cut;  // they know of a fork
     else if (there.number == held.position.number && there.tag != held.position.tag && !held.cut)
@@ -89,7 +116,12 @@ void Replicator::on_clock(const Message& message, bool member, uint64_t now_ms, 
   if (clock.ask) {
     clock_within(now_ms, jitter_.between(1, 20));
   } else if (they_lack || clock.entries.size() < holdings_.size()) {
-    clock_within(now_ms, jitter_.between(20, 150));
+    // Once for each state of ours, and now and then: a peer that will not take what we have must not make us talk for ever.
+    if (peer.told_version != version_ || now_ms - peer.told_ms >= kTellAgainMs) {
+      peer.told_version = version_;
+      peer.told_ms = now_ms;
+      clock_within(now_ms, jitter_.between(20, 150));
+    }
   } else if (member && same == holdings_.size() && same == clock.entries.size() && suppressed_ < 2) {
     ++suppressed_;
     clock_at_ms_ = now_ms + jitter_.between(kQuietMinMs, kQuietMaxMs);
@@ -105,19 +137,27 @@ void Replicator::on_nodes(const list::PublicKey& sender, const std::map<list::Li
   }
   for (auto& [list, wanted] : wanted_) {
     if (!wanted.asked_any || wanted.asked != sender) continue;
-    wanted.ask_at_ms = last ? now_ms : now_ms + kAnswerMs;
+    if (!last || held(list) > wanted.held_when_asked) {
+      wanted.ask_at_ms = last ? now_ms : now_ms + kAnswerMs;
+    } else if (const auto known = peer.clock.find(list); known != peer.clock.end()) {
+      known->second.at.position.number = std::min(known->second.at.position.number, held(list));  // it has no more
+    }
   }
 }
 
 void Replicator::on_claim(const list::At& at, uint64_t now_ms) {
-  const auto mine = holdings_.find(at.list);
-  if (mine == holdings_.end() || mine->second.position.number < at.position.number)
-    want(at.list, at.position.number, 0, true, now_ms, kWantDelayMs);
+  if (at.position.number <= held(at.list)) return;
+  want(at.list, at.position.number, 0, true, now_ms, kWantDelayMs);
+  if (const auto it = wanted_.find(at.list); it != wanted_.end()) it->second.claimed = true;
 }
 
-void Replicator::on_branch(const list::At& at, uint64_t now_ms) { want(at.list, 0, at.position.number, true, now_ms, 0); }
+void Replicator::on_branch(const list::At& at, uint64_t now_ms) {
+  want(at.list, 0, at.position.number, true, now_ms, 0);
+  if (const auto it = wanted_.find(at.list); it != wanted_.end()) it->second.claimed = true;
+}
 
 void Replicator::on_held(const list::ListId& list, bool by_us, uint64_t now_ms) {
+  ++version_;
   if (auto it = wanted_.find(list); it != wanted_.end()) {
     it->second.tries = 0;
     if (satisfied(list, it->second)) forget(it);
@@ -151,6 +191,10 @@ void Replicator::clock_within(uint64_t now_ms, uint64_t delay_ms) {
 void Replicator::want(const list::ListId& list, uint64_t to, uint64_t cut, bool by_member, uint64_t now_ms, uint64_t delay_ms) {
   auto it = wanted_.find(list);
   if (it == wanted_.end()) {
+    if (const auto until = given_up_.find(list); until != given_up_.end()) {
+      if (now_ms < until->second) return;
+      given_up_.erase(until);
+    }
     // Strangers may serve a channel, but their claims must not crowd out what members say.
     const size_t max = by_member ? kWantedMax : kWantedByStrangersMax;
     if ((by_member ? wanted_.size() : wanted_by_strangers_) >= max) return;
@@ -171,6 +215,13 @@ void Replicator::forget(std::map<list::ListId, Wanted>::iterator& it) {
   it = wanted_.erase(it);
 }
 
+// Nobody could give it. It is asked for again when it is named again, but not at once.
+void Replicator::give_up(std::map<list::ListId, Wanted>::iterator& it, uint64_t now_ms) {
+  if (given_up_.size() >= kWantedMax) given_up_.clear();
+  given_up_[it->first] = now_ms + (it->second.by_member ? kGivenUpMs : kGivenUpStrangerMs);
+  forget(it);
+}
+
 bool Replicator::satisfied(const list::ListId& list, const Wanted& wanted) const {
   const auto mine = holdings_.find(list);
   if (mine == holdings_.end()) return false;
@@ -181,17 +232,16 @@ bool Replicator::satisfied(const list::ListId& list, const Wanted& wanted) const
 
 const list::PublicKey* Replicator::choose(const list::ListId& list, const Wanted& wanted, uint64_t now_ms) {
   std::vector<const list::PublicKey*> able, others;
-  const auto mine = holdings_.find(list);
-  const uint64_t held = mine == holdings_.end() ? 0 : mine->second.position.number;
+  const uint64_t here = held(list);
   for (const auto& [key, peer] : peers_) {
     if (now_ms - peer.last_seen_ms > kPeerFreshMs) continue;
     const auto known = peer.clock.find(list);
     const bool has = known != peer.clock.end() &&
-                     (known->second.at.position.number > held || (wanted.cut && known->second.at.position.number >= wanted.cut));
+                     (known->second.at.position.number > here || (wanted.cut && known->second.at.position.number >= wanted.cut));
     // Another than the one that did not answer, if there is one.
     const bool again = wanted.asked_any && wanted.tries > 0 && key == wanted.asked;
-    (has && !again ? able : others).push_back(&key);
-    if (has && again) std::swap(others.front(), others.back());
+    if (has && !again) able.push_back(&key);
+    else if (has || wanted.claimed) others.push_back(&key);
   }
   if (!able.empty()) return able[jitter_.between(0, able.size() - 1)];
   if (!others.empty()) return others[wanted.tries % others.size()];
@@ -211,14 +261,21 @@ Replicator::Output Replicator::tick(uint64_t now_ms, bool need_manifest) {
   for (auto it = wanted_.begin(); it != wanted_.end();) {
     const auto& list = it->first;
     Wanted& wanted = it->second;
-    if (satisfied(list, wanted) || wanted.tries > kTriesMax) {  // given up: the next clock that names it starts anew
+    if (satisfied(list, wanted)) {
       forget(it);
       continue;
     }
-    ++it;
-    if (now_ms < wanted.ask_at_ms) continue;
-    wanted.ask_at_ms = now_ms + (kAnswerMs << std::min(wanted.tries, kBackoffMax)) + jitter_.between(0, kAnswerMs / 4);
+    if (now_ms < wanted.ask_at_ms) {
+      ++it;
+      continue;
+    }
     const list::PublicKey* peer = choose(list, wanted, now_ms);
+    if (wanted.tries > kTriesMax || (!peer && !wanted.claimed && wanted.asked_any)) {
+      give_up(it, now_ms);
+      continue;
+    }
+    ++it;
+    wanted.ask_at_ms = now_ms + (kAnswerMs << std::min(wanted.tries, kBackoffMax)) + jitter_.between(0, kAnswerMs / 4);
     if (!peer) continue;
     Want& ask = by_peer[*peer];
     if (ask.ranges.size() + 2 > kRangesMax) {
@@ -228,12 +285,12 @@ Replicator::Output Replicator::tick(uint64_t now_ms, bool need_manifest) {
     ++wanted.tries;
     wanted.asked = *peer;
     wanted.asked_any = true;
+    wanted.held_when_asked = held(list);
     const auto mine = holdings_.find(list);
-    const uint64_t held = mine == holdings_.end() ? 0 : mine->second.position.number;
     if (wanted.cut && (mine == holdings_.end() || !mine->second.cut || wanted.cut < mine->second.cut))
       ask.ranges.push_back({list, wanted.cut, wanted.cut});
     const bool cut = mine != holdings_.end() && mine->second.cut;
-    if (wanted.to > held && !cut) ask.ranges.push_back({list, held + 1, wanted.to});
+    if (wanted.to > held(list) && !cut) ask.ranges.push_back({list, held(list) + 1, wanted.to});
   }
   if (need_manifest && now_ms >= manifest_at_ms_)
     for (const auto& [key, peer] : peers_)
@@ -260,9 +317,8 @@ uint64_t Replicator::missing() const {
   uint64_t sum = 0;
   for (const auto& [list, wanted] : wanted_) {
     const auto mine = holdings_.find(list);
-    const uint64_t held = mine == holdings_.end() ? 0 : mine->second.position.number;
-    if (wanted.by_member && wanted.to > held && !(mine != holdings_.end() && mine->second.cut))
-      sum += std::min(wanted.to - held, kMissingMax - sum);
+    if (wanted.by_member && wanted.to > held(list) && !(mine != holdings_.end() && mine->second.cut))
+      sum += std::min(wanted.to - held(list), kMissingMax - sum);
   }
   return sum;
 }

@@ -19,15 +19,26 @@ struct Held {
 };
 using Holdings = std::map<list::ListId, Held>;
 
-struct Peer {
+/// Which messages of one boot of a peer were seen.
+struct Window {
   uint64_t boot = 0;
-  uint64_t count_max = 0;   ///< Highest message counter of this boot…
+  uint64_t count_max = 0;   ///< The highest counter…
   uint64_t count_seen = 0;  ///< …and which of the 64 up to it were seen, newest in bit 0.
+  bool admit(uint64_t count);
+};
+
+struct Peer {
+  bool member = false;
+  uint64_t boot = 0;  ///< Of its last message.
+  /// The two latest boots: a copied folder makes two daemons of one identity, and both must be heard.
+  Window windows[2];
   uint64_t last_seen_ms = 0;  ///< mono
   uint64_t last_seen_wall_ms = 0;
   int64_t wall_lead_ms = 0;   ///< The peer's wall clock minus ours, when its last clock came.
   bool has_manifest = false;
   std::map<list::ListId, ClockEntry> clock;
+  uint64_t told_version = 0;  ///< What we held when its clock was last answered with ours…
+  uint64_t told_ms = 0;       ///< …and when that was.
 };
 
 /// Small deterministic generator (splitmix64, https://prng.di.unimi.it/splitmix64.c) for jitter: not for secrets.
@@ -48,7 +59,7 @@ class Replicator {
       : holdings_(holdings), jitter_(jitter_seed) {}
 
   /// A verified message: false if it was seen before or belongs to an earlier boot (a replay).
-  bool admit(const Message& message, uint64_t now_ms, uint64_t wall_ms);
+  bool admit(const Message& message, bool member, uint64_t now_ms, uint64_t wall_ms);
 
   void on_clock(const Message& message, bool member, uint64_t now_ms, uint64_t wall_ms);
   /// `nodes` from a peer: it holds what it sends. `last`: its answer to our want ends here.
@@ -90,7 +101,9 @@ class Replicator {
     uint64_t ask_at_ms = 0;
     unsigned tries = 0;
     list::PublicKey asked;
+    uint64_t held_when_asked = 0;
     bool asked_any = false;
+    bool claimed = false;     ///< Named by something that we hold: also those who do not say that they have it are asked.
     bool by_member = false;   ///< A member, or something that we hold, says that it exists.
   };
   void want(const list::ListId& list, uint64_t to, uint64_t cut, bool by_member, uint64_t now_ms, uint64_t delay_ms);
@@ -98,13 +111,17 @@ class Replicator {
   bool satisfied(const list::ListId& list, const Wanted& wanted) const;
   const list::PublicKey* choose(const list::ListId& list, const Wanted& wanted, uint64_t now_ms);
   void clock_within(uint64_t now_ms, uint64_t delay_ms);
-  void forget_oldest_peer();
+  bool room_for_peer(bool member);
+  uint64_t held(const list::ListId& list) const;
+  void give_up(std::map<list::ListId, Wanted>::iterator& it, uint64_t now_ms);
 
   const Holdings& holdings_;
   Jitter jitter_;
   std::map<list::PublicKey, Peer> peers_;
   std::map<list::ListId, Wanted> wanted_;
   size_t wanted_by_strangers_ = 0;
+  std::map<list::ListId, uint64_t> given_up_;  ///< Lists nobody could give, and until when they are not asked for.
+  uint64_t version_ = 1;                       ///< Rises when what we hold changes.
   uint64_t clock_at_ms_ = 0;
   uint64_t clock_sent_ms_ = 0;
   unsigned suppressed_ = 0;

@@ -9,6 +9,7 @@ import pathlib
 import shutil
 import tempfile
 import threading
+import time
 import unittest
 
 import kubo_nodes
@@ -122,3 +123,19 @@ class Eavesdropper:
         self.connection.sock and self.connection.sock.shutdown(2)
         self.connection.close()
         self.thread.join(5)
+
+
+def publish(node, topic, *messages, pause_s=0.002):
+    """Puts messages on a topic, over one connection to the Kubo node. With no pause between them Kubo loses many."""
+    host, port = node.url.removeprefix("http://").split(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=30)
+    with contextlib.closing(connection):
+        for message in messages:
+            body = (b'--edge\r\nContent-Disposition: form-data; name="data"; filename="data"\r\n'
+                    b"Content-Type: application/octet-stream\r\n\r\n" + message + b"\r\n--edge--\r\n")
+            connection.request("POST", f"/api/v0/pubsub/pub?arg={topic}", body,
+                               {"Content-Type": "multipart/form-data; boundary=edge"})
+            answer = connection.getresponse()
+            said = answer.read()
+            assert answer.status == 200, said
+            time.sleep(pause_s)

@@ -16,6 +16,7 @@ RPC_SCHEMA = REPO / "rpc-schema"
 # A channel that nobody has, and so one whose manifest does not come.
 ELSEWHERE = "/ptwop/bafyreiddv2ottakcu7meysnxhorpmz6i2n345n4dfw3jwgsbmezvmlvesy"
 SOMEBODY = "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK"
+ENTRY = "AZt22qgAAACjMDlcwKU60SB3NlRq__RzAAAAAAAAAAEAAAAA"  # an id that no entry has
 CODES = {kind: error["code"] for kind, error in Schemas().errors.items()}
 
 stack = contextlib.ExitStack()
@@ -224,8 +225,8 @@ class Methods(Case):
         self.connection.call("count.add", channel="errors", key="most", by=2**63 - 1)
         own = {"log": "log", "count": "count", "kv": "kv"}
         extra = {"kv.put": {"key": "k", "value": 1}, "kv.get": {"key": "k"}, "kv.del": {"key": "k"},
-                 "kv.batch": {"ops": [{"del": {"key": "k"}}]}, "log.add": {"value": 1}, "log.get": {"id": "x"},
-                 "log.del": {"id": "x"}, "channel.grant": {"id": SOMEBODY, "role": "read"}, "channel.wait": {"at": []}}
+                 "kv.batch": {"ops": [{"del": {"key": "k"}}]}, "log.add": {"value": 1}, "log.get": {"id": ENTRY},
+                 "log.del": {"id": ENTRY}, "channel.grant": {"id": SOMEBODY, "role": "read"}, "channel.wait": {"at": []}}
         long_key = {"key": "k" * 1025}
         large = "x" * (900 << 10)
         special = {
@@ -239,10 +240,10 @@ class Methods(Case):
             ("count.get", "too_large"): {"channel": "count"} | long_key,
             ("count.add", "too_large"): {"channel": "count"} | long_key,
             ("log.add", "too_large"): {"channel": "log", "value": large},
-            ("log.del", "too_large"): None,  # an id that is too long is no id: see below
+            ("log.del", "too_large"): None,  # nothing of it can be: another id is no id
             ("kv.get", "not_found"): {"channel": "kv", "key": "nothing"},
             ("kv.del", "not_found"): {"channel": "kv", "key": "nothing"},
-            ("log.get", "not_found"): {"channel": "log", "id": "AZt22qgAAACjMDlcwKU60SB3NlRq__RzAAAAAAAAAAEAAAAA"},
+            ("log.get", "not_found"): {"channel": "log", "id": ENTRY},
             ("count.add", "overflow"): {"channel": "errors", "key": "most"},
         }
         for method, schema in self.connection.schemas.methods.items():
@@ -509,7 +510,7 @@ class Contents(Case):
         self.connection.call("kv.put", channel=name, key="k1x", value=1)
         self.assertEqual(self.connection.call("kv.list", **right)["entries"][0]["key"], "k1x")
         for wrong in ({"prefix": ""}, {"prefix": "k1"}, {"prefix": None}, {"reverse": True}, {"channel": "other places"},
-                      {"after": "x"}, {"after": ""}, {"after": after[:-1]}, {"after": after + "A"}, {"after": 1}):
+                      {"after": "x"}, {"after": ""}, {"after": after[:-1]}, {"after": after + "!"}, {"after": 1}):
             self.refused("invalid_params", "kv.list", right | wrong)
         self.refused("invalid_params", "log.list", {"channel": "log", "after": after})
         for limit in (0, 1001, -1, 1.0, "1"):

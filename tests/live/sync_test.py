@@ -3,13 +3,14 @@
 import base64
 import json
 import random
+import shutil
 import threading
 import time
 import unittest
 
 import fixtures
 import kubo_nodes
-from daemon import RpcError, wait_until
+from daemon import Daemon, RpcError, wait_until
 from fixtures import cid_of, connected, identity, share, wait_for
 
 trio = None
@@ -190,6 +191,26 @@ class Roles(Case):
         self.assertEqual(len(self.a.call("channel.members", channel=self.name)["members"]), 2)
 
 
+    def test_every_method_refuses_strangers(self):
+        """401 to read, 402 to write, 403 to grant; each before 105 and 102."""
+        for kind in ("log", "count", "kv"):
+            address = self.a.call("channel.create", name=f"of {kind}", type=kind)["address"]
+            self.c.call("channel.join", address=address, name=f"of {kind}")
+            wait_for(self.c, f"of {kind}", self.a.call("channel.clock", channel=f"of {kind}")["at"])
+        too_long, entry = "k" * 1025, "AZt22qgAAACjMDlcwKU60SB3NlRq__RzAAAAAAAAAAEAAAAA"
+        for code, method, params in (
+                (401, "log.get", {"id": entry}), (401, "log.list", {}), (401, "count.get", {"key": too_long}),
+                (401, "count.list", {}), (401, "kv.get", {"key": too_long}), (401, "kv.list", {"prefix": "x"}),
+                (402, "log.add", {"value": "x" * (900 << 10)}), (402, "log.del", {"id": entry}), (402, "count.add", {}),
+                (402, "count.add", {"key": too_long}), (402, "kv.put", {"key": too_long, "value": 1}),
+                (402, "kv.del", {"key": "k"}), (402, "kv.batch", {"ops": [{"del": {"key": too_long}}]}),
+                (403, "channel.grant", {"id": identity(self.c), "role": "write"})):
+            with self.subTest(method=method):
+                noun = method.split(".")[0]
+                self.refused(code, self.c, method, channel=f"of {'kv' if noun == 'channel' else noun}", **params)
+        self.refused(103, self.c, "log.list", channel="of kv")  # the type is told before the key
+
+
 class Waiting(Case):
     def test_tokens_before_anything_is_here(self):
         address = self.a.call("channel.create", name=self.name, type="count")["address"]
@@ -348,6 +369,26 @@ class Companions(Case):
             wait_for(one, self.name, tokens)
             self.assertEqual(one.call("count.get", channel=self.name)["value"], 300)
 
+    def test_many_writes_from_both_sides(self):
+        """More than pubsub carries without loss."""
+        share(self.name, "kv", self.a, self.b)
+        put = lambda side: [("kv.put", {"channel": self.name, "key": f"{side} {number}", "value": "x" * 200})
+                            for number in range(1000)] + [("kv.put", {"channel": self.name, "key": "both", "value": side})]
+        other = threading.Thread(target=lambda: self.b.pipeline(put("b")))
+        other.start()
+        self.a.pipeline(put("a"))
+        other.join()
+        for one, source in ((self.a, self.b), (self.b, self.a)):
+            wait_for(one, self.name, source.call("channel.clock", channel=self.name)["at"])
+        listed = []
+        for one in (self.a, self.b):
+            first = one.call("kv.list", channel=self.name, limit=1000)
+            second = one.call("kv.list", channel=self.name, limit=1000, after=first["next"])
+            third = one.call("kv.list", channel=self.name, limit=1000, after=second["next"])
+            listed.append(first["entries"] + second["entries"] + third["entries"])
+        self.assertEqual(len(listed[0]), 2001)
+        self.assertEqual(listed[0], listed[1])
+
     def test_leaving_and_joining_again(self):
         address = share(self.name, "kv", self.a, self.b)
         wait_for(self.a, self.name, self.b.call("kv.put", channel=self.name, key="b", value=1)["at"])
@@ -426,6 +467,40 @@ class Offline(Case):
         self.assertEqual(self.a.call("count.get", channel=self.name)["value"], 3)
         wait_for(self.b, self.name, self.a.call("count.add", channel=self.name, by=4)["at"])
         self.assertEqual(self.b.call("count.get", channel=self.name)["value"], 7)
+
+
+class Copies(Case):
+    def test_a_copied_data_folder(self):
+        """Two daemons of one identity go on from the same node: a fork, which all see alike and which stops nobody."""
+        address = self.a.call("channel.create", name=self.name, type="count")["address"]
+        original = trio.daemon("original", trio.k2)
+        original.call("channel.join", address=address, name=self.name)
+        wait_for(original, self.name,
+                 self.a.call("channel.grant", channel=self.name, id=identity(original), role="write")["at"])
+        wait_for(self.a, self.name, original.call("count.add", channel=self.name, by=1)["at"])
+        original.stop()
+        copy = Daemon(trio.folder / "copy", kubo=trio.k1)
+        self.addCleanup(copy.kill)
+        self.addCleanup(original.kill)
+        shutil.copytree(original.data, copy.data)
+        for one, by in ((original, 10), (copy, 100)):
+            beside, one.kubo = one.kubo, None  # neither hears of the other
+            one.start()
+            self.assertEqual(one.call("count.add", channel=self.name, by=by)["value"], 1 + by)
+            one.stop()
+            one.kubo = beside
+        self.assertEqual(identity(original.start()), identity(copy.start()))
+        everyone = (self.a, original, copy)
+        for one in everyone:
+            wait_until(lambda: "fork" in [each.get("cut") for each in one.call("channel.info", channel=self.name)["lists"]])
+        values = {one.call("count.get", channel=self.name)["value"] for one in everyone}
+        self.assertEqual(len(values), 1)
+        # Both go on, each in a list of its own.
+        tokens = [one.call("count.add", channel=self.name, by=1000)["at"] for one in (original, copy)]
+        for one in everyone:
+            wait_for(one, self.name, tokens)
+            self.assertEqual(one.call("count.get", channel=self.name)["value"], values.copy().pop() + 2000)
+        self.assertEqual(len(lists_of(self.a, self.name, original)), 3)
 
 
 class KuboGoesAway(Case):

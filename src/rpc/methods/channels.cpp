@@ -15,14 +15,16 @@ constexpr std::string_view kAddressPrefix = "/ptwop/";
 constexpr size_t kWritersKept = 1024;
 
 Error no_channel(std::string_view channel) {
-  return fail(Code::no_channel, fmt::format("There is no channel \"{}\" here: create or join it first.", channel));
+  return fail(Code::no_channel,
+              fmt::format("There is no channel \"{}\" here: create or join it first.", channel));
 }
 /// U+0000 to U+001F and U+007F to U+009F, in valid UTF-8.
 bool has_control(std::string_view text) {
   for (size_t i = 0; i < text.size(); ++i) {
     const auto byte = static_cast<unsigned char>(text[i]);
     if (byte < 0x20 || byte == 0x7f) return true;
-    if (byte == 0xc2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xa0) return true;
+    if (byte == 0xc2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xa0)
+      return true;
   }
   return false;
 }
@@ -30,15 +32,19 @@ bool has_control(std::string_view text) {
 }  // namespace
 
 Result<void> check_name(std::string_view name) {
-  if (name.empty() || name.size() > limits::kNameBytesMax || name.front() == '/' || has_control(name))
+  if (name.empty() || name.size() > limits::kNameBytesMax || name.front() == '/' ||
+      has_control(name))
     return fail(Code::invalid_params,
-                "A channel's name has 1 to 64 bytes, no control characters, and does not start with \"/\".");
+                "A channel's name has 1 to 64 bytes, no control characters, and does not start "
+                "with \"/\".");
   return {};
 }
 
 Result<void> check_address(std::string_view address) {
-  if (!address.starts_with(kAddressPrefix) || !ipld::Cid::from_text(address.substr(kAddressPrefix.size())).ok())
-    return fail(Code::invalid_params, "A channel's address is \"/ptwop/\" and the CID of its manifest.");
+  if (!address.starts_with(kAddressPrefix) ||
+      !ipld::Cid::from_text(address.substr(kAddressPrefix.size())).ok())
+    return fail(Code::invalid_params,
+                "A channel's address is \"/ptwop/\" and the CID of its manifest.");
   return {};
 }
 
@@ -53,15 +59,16 @@ Result<void> check_key(std::string_view key) {
 
 Result<void> check_key_size(std::string_view key) {
   if (key.size() > limits::kKeyBytesMax)
-    return fail(Code::too_large, fmt::format("The key has {} bytes, and at most {} are allowed.", key.size(),
-                                             limits::kKeyBytesMax));
+    return fail(Code::too_large, fmt::format("The key has {} bytes, and at most {} are allowed.",
+                                             key.size(), limits::kKeyBytesMax));
   return {};
 }
 
 Result<void> check_value_size(BytesView cbor) {
   if (cbor.size() > limits::kValueBytesMax)
-    return fail(Code::too_large, fmt::format("The value has {} bytes as DAG-CBOR, and at most {} are allowed.", cbor.size(),
-                                             limits::kValueBytesMax));
+    return fail(Code::too_large,
+                fmt::format("The value has {} bytes as DAG-CBOR, and at most {} are allowed.",
+                            cbor.size(), limits::kValueBytesMax));
   return {};
 }
 
@@ -79,14 +86,18 @@ Result<engine::ChannelRef> channel_to_read(const Request& request, const types::
   if (!channel) return no_channel(name);
   const types::Type* is = channel->type.load();
   if (!is)
-    return fail(Code::no_manifest, fmt::format("The manifest of \"{}\" is not here yet: it comes from the first "
-                                               "reachable replica.", channel->name));
+    return fail(Code::no_manifest,
+                fmt::format("The manifest of \"{}\" is not here yet: it comes from the first "
+                            "reachable replica.",
+                            channel->name));
   if (is != &type)
-    return fail(Code::wrong_type, fmt::format("The channel \"{}\" is of type {}, not {}.", channel->name, is->name(),
-                                              type.name()));
+    return fail(Code::wrong_type, fmt::format("The channel \"{}\" is of type {}, not {}.",
+                                              channel->name, is->name(), type.name()));
   if (!channel->readable.load())
-    return fail(Code::no_read_key, fmt::format("The key to read \"{}\" is not here: an admin of the channel grants it "
-                                               "to this identity.", channel->name));
+    return fail(Code::no_read_key,
+                fmt::format("The key to read \"{}\" is not here: an admin of the channel grants it "
+                            "to this identity.",
+                            channel->name));
   return channel;
 }
 
@@ -102,7 +113,8 @@ void append_writer(std::string& out, const list::PublicKey& writer) {
   out += '"';
 }
 
-Result<Page> page_to_read(const Request& request, const types::Type& type, const PageParams& params) {
+Result<Page> page_to_read(const Request& request, const types::Type& type,
+                          const PageParams& params) {
   const std::string_view name = request.text(kChannelParam);
   PTWOP_CHECK(check_channel(name));
   Page page;
@@ -116,8 +128,9 @@ Result<Page> page_to_read(const Request& request, const types::Type& type, const
   if (request.has(params.after)) {
     // What no page of any channel gave is refused even when the channel is not here.
     const engine::ChannelRef channel = request.backend.directory->find(name);
-    PTWOP_TRY(page.after, place_from({page.method, page.prefix, page.reverse}, channel ? &channel->cid : nullptr,
-                                     request.text(params.after)));
+    PTWOP_TRY(page.after,
+              place_from({page.method, page.prefix, page.reverse},
+                         channel ? &channel->cid : nullptr, request.text(params.after)));
   }
   PTWOP_TRY(page.channel, channel_to_read(request, type));
   return page;
@@ -126,22 +139,21 @@ Result<Page> page_to_read(const Request& request, const types::Type& type, const
 void end_page(std::string& out, const Page& page, const std::optional<std::string>& last) {
   out += R"(],"next":)";
   json::Writer w(out);
-  if (last) w.string(cursor_from({page.method, page.prefix, page.reverse}, page.channel->cid, *last));
-  else w.null();
+  if (last)
+    w.string(cursor_from({page.method, page.prefix, page.reverse}, page.channel->cid, *last));
+  else
+    w.null();
   out += '}';
 }
 
 void submit_write(Request& request, Write write, engine::Done<engine::Written> done) {
-  request.backend.submit([write = std::move(write), done = std::move(done)](engine::Engine& engine) {
-    if (!write.size.ok() || write.admit) {
-      const auto state = engine.state_to_write(write.channel, *write.type);
-      if (!state.ok()) return done(state.error());
-      if (!write.size.ok()) return done(write.size.error());
-      const auto admitted = write.admit(**state);
-      if (!admitted.ok()) return done(admitted.error());
-    }
-    engine.write(write.channel, *write.type, write.ops, write.request, done);
-  });
+  request.backend.submit(
+      [write = std::move(write), done = std::move(done)](engine::Engine& engine) mutable {
+        engine::Engine::Admit admit = std::move(write.admit);
+        if (!write.size.ok()) admit = [&](const types::StateReader&) { return write.size; };
+        engine.write(write.channel, *write.type, std::move(write.ops), std::move(write.request),
+                     std::move(done), admit);
+      });
 }
 
 }  // namespace ptwop::rpc

@@ -11,7 +11,8 @@ struct Row {
   MethodHandler handler;
 };
 
-constexpr uint8_t kAlways = in_phase(Phase::starting) | in_phase(Phase::ready) | in_phase(Phase::stopping);
+constexpr uint8_t kAlways =
+    in_phase(Phase::starting) | in_phase(Phase::ready) | in_phase(Phase::stopping);
 constexpr uint8_t kUnlessStopping = in_phase(Phase::starting) | in_phase(Phase::ready);
 
 // In the order of the method table, so that a row's place finds its function.

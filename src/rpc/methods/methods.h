@@ -1,4 +1,5 @@
-// Every method's function, in one explicit table (static initialisers would vanish from a static library).
+// Every method's function, in one explicit table (static initialisers would vanish from a static
+// library).
 #pragma once
 #include <cstdint>
 
@@ -7,7 +8,9 @@
 namespace ptwop::rpc {
 
 /// Bits of the phases in which a method may be called.
-constexpr uint8_t in_phase(Phase phase) { return static_cast<uint8_t>(1u << static_cast<uint8_t>(phase)); }
+constexpr uint8_t in_phase(Phase phase) {
+  return static_cast<uint8_t>(1u << static_cast<uint8_t>(phase));
+}
 
 struct MethodHandler {
   Handler run;

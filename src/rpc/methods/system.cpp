@@ -4,7 +4,9 @@
 namespace ptwop::rpc {
 namespace {
 
-json::Writer& text_or_null(json::Writer& w, std::string_view text) { return text.empty() ? w.null() : w.string(text); }
+json::Writer& text_or_null(json::Writer& w, std::string_view text) {
+  return text.empty() ? w.null() : w.string(text);
+}
 
 /// All of it but the outbox, which the engine counts.
 std::string info_head(const Backend& backend) {
@@ -14,10 +16,16 @@ std::string info_head(const Backend& backend) {
   w.object().key("version").string(PTWOP_VERSION).key("identity");
   text_or_null(w, backend.identity).key("uptime_s").number(uptime_ms / 1000);
   const KuboSnapshot& kubo = backend.kubo;
-  w.key("kubo").object().key("state").string(kubo.connected ? "connected" : "offline").key("version");
+  w.key("kubo")
+      .object()
+      .key("state")
+      .string(kubo.connected ? "connected" : "offline")
+      .key("version");
   text_or_null(w, kubo.connected ? kubo.version : "").key("peer_id");
   text_or_null(w, kubo.connected ? kubo.peer_id : "").end_object();
-  w.key("channels").number(uint64_t{backend.directory ? backend.directory->all().size() : 0}).key("outbox");
+  w.key("channels")
+      .number(uint64_t{backend.directory ? backend.directory->all().size() : 0})
+      .key("outbox");
   return out;
 }
 
@@ -32,7 +40,8 @@ void group(json::Writer& w, std::string_view name, std::initializer_list<Counter
   w.end_object();
 }
 
-/// Requests refused by the kind of their error, and what came from other replicas by the engine's kinds.
+/// Requests refused by the kind of their error, and what came from other replicas by the engine's
+/// kinds.
 void refused_group(json::Writer& w, const Stats& rpc, const engine::EngineStats& engine) {
   std::map<std::string, uint64_t> all = engine.refused;
   for (const auto& [code, count] : rpc.refused) all[std::string(error_row(code).kind)] += count;
@@ -45,14 +54,24 @@ std::string render_stats(const Stats& rpc, const engine::EngineStats& engine) {
   std::string out;
   json::Writer w(out);
   w.object();
-  group(w, "requests", {{"total", rpc.requests}, {"notifications", rpc.notifications}, {"batches", rpc.batches}});
-  group(w, "writes", {{"operations", engine.writes}, {"nodes", engine.nodes_written}, {"turns", engine.turns}});
+  group(w, "requests",
+        {{"total", rpc.requests}, {"notifications", rpc.notifications}, {"batches", rpc.batches}});
+  group(w, "writes",
+        {{"operations", engine.writes}, {"nodes", engine.nodes_written}, {"turns", engine.turns}});
   refused_group(w, rpc, engine);
-  group(w, "messages", {{"sent", engine.messages_sent}, {"received", engine.messages_received}, {"nodes", engine.nodes_received}});
+  group(w, "messages",
+        {{"sent", engine.messages_sent},
+         {"received", engine.messages_received},
+         {"nodes", engine.nodes_received}});
   group(w, "blocks", {{"put", engine.blocks_put}, {"fetched", engine.blocks_fetched}});
   group(w, "bytes", {{"sent", engine.bytes_sent}, {"received", engine.bytes_received}});
-  group(w, "queues", {{"connections", rpc.connections}, {"in_flight", rpc.in_flight}, {"waiting_nodes", engine.waiting_nodes},
-                      {"outbox", engine.outbox}, {"outgoing", engine.outgoing}, {"waiters", engine.waiters}});
+  group(w, "queues",
+        {{"connections", rpc.connections},
+         {"in_flight", rpc.in_flight},
+         {"waiting_nodes", engine.waiting_nodes},
+         {"outbox", engine.outbox},
+         {"outgoing", engine.outgoing},
+         {"waiters", engine.waiters}});
   w.end_object();
   return out;
 }
@@ -74,7 +93,13 @@ Result<void> system_info(Request& request) {
 Result<void> system_ready(Request& request) {
   const Backend& backend = request.backend;
   const bool ready = backend.phase == Phase::ready;
-  json::Writer(request.result()).object().key("ready").boolean(ready).key("reason").string(ready ? "" : backend.reason).end_object();
+  json::Writer(request.result())
+      .object()
+      .key("ready")
+      .boolean(ready)
+      .key("reason")
+      .string(ready ? "" : backend.reason)
+      .end_object();
   return {};
 }
 

@@ -27,7 +27,8 @@ class FakeInput final : public Input {
 
 FakeInput input;
 
-Result<json::Value> read(std::string_view method, const std::vector<Word>& words, bool bytes = false) {
+Result<json::Value> read(std::string_view method, const std::vector<Word>& words,
+                         bool bytes = false) {
   return read_arguments(*rpc::find_method(method), words, bytes, input);
 }
 
@@ -45,18 +46,24 @@ std::string command_error(const std::vector<Word>& words) {
 }  // namespace
 
 TEST_CASE("words fill what was not set by name, in order") {
-  CHECK(params("kv.put", {{"notes"}, {"k"}, {"v"}}) == R"({"channel":"notes","key":"k","value":"v"})");
-  CHECK(params("kv.put", {{"value=v"}, {"notes"}, {"k"}}) == R"({"channel":"notes","key":"k","value":"v"})");
+  CHECK(params("kv.put", {{"notes"}, {"k"}, {"v"}}) ==
+        R"({"channel":"notes","key":"k","value":"v"})");
+  CHECK(params("kv.put", {{"value=v"}, {"notes"}, {"k"}}) ==
+        R"({"channel":"notes","key":"k","value":"v"})");
   CHECK(params("count.add", {{"visits"}, {"by=5"}}) == R"({"channel":"visits","by":5})");
-  CHECK(params("count.add", {{"visits"}, {"clicks"}, {"-5"}}) == R"({"channel":"visits","key":"clicks","by":-5})");
+  CHECK(params("count.add", {{"visits"}, {"clicks"}, {"-5"}}) ==
+        R"({"channel":"visits","key":"clicks","by":-5})");
   CHECK(params("system.info", {}) == "{}");
 }
 
 TEST_CASE("only the method's own parameters are names, and -- ends that") {
   CHECK(params("kv.get", {{"notes"}, {"a=b"}}) == R"({"channel":"notes","key":"a=b"})");
-  CHECK(params("kv.put", {{"notes"}, {"k"}, {"value=5", true}}) == R"({"channel":"notes","key":"k","value":"value=5"})");
-  CHECK(params("kv.put", {{"notes"}, {"k"}, {"value==x"}}) == R"({"channel":"notes","key":"k","value":"=x"})");
-  CHECK(params("kv.put", {{"notes"}, {"k"}, {"value="}}) == R"({"channel":"notes","key":"k","value":""})");
+  CHECK(params("kv.put", {{"notes"}, {"k"}, {"value=5", true}}) ==
+        R"({"channel":"notes","key":"k","value":"value=5"})");
+  CHECK(params("kv.put", {{"notes"}, {"k"}, {"value==x"}}) ==
+        R"({"channel":"notes","key":"k","value":"=x"})");
+  CHECK(params("kv.put", {{"notes"}, {"k"}, {"value="}}) ==
+        R"({"channel":"notes","key":"k","value":""})");
 }
 
 TEST_CASE("texts are never JSON; values are JSON where they parse") {
@@ -79,9 +86,11 @@ TEST_CASE("integers, yes or no, lists") {
   CHECK(params("count.add", {{"c"}, {"by=1.0"}}) == "wrong");
   CHECK(params("count.add", {{"c"}, {"by=9223372036854775808"}}) == "wrong");
   CHECK(params("count.add", {{"c"}, {"by="}}) == "wrong");
-  CHECK(params("kv.get", {{"c"}, {"k"}, {"siblings=true"}}) == R"({"channel":"c","key":"k","siblings":true})");
+  CHECK(params("kv.get", {{"c"}, {"k"}, {"siblings=true"}}) ==
+        R"({"channel":"c","key":"k","siblings":true})");
   CHECK(params("kv.get", {{"c"}, {"k"}, {"siblings=yes"}}) == "wrong");
-  CHECK(params("kv.batch", {{"c"}, {R"([{"del":{"key":"k"}}])"}}) == R"({"channel":"c","ops":[{"del":{"key":"k"}}]})");
+  CHECK(params("kv.batch", {{"c"}, {R"([{"del":{"key":"k"}}])"}}) ==
+        R"({"channel":"c","ops":[{"del":{"key":"k"}}]})");
   CHECK(params("kv.batch", {{"c"}, {"{}"}}) == "wrong");
 }
 
@@ -108,8 +117,10 @@ TEST_CASE("@file and -") {
 
 TEST_CASE("--bytes sends the value exactly") {
   input.files = {{"f", std::string("\xff\0\n", 3)}};
-  CHECK(params("log.add", {{"c"}, {"@f"}}, true) == R"({"channel":"c","value":{"/":{"bytes":"/wAK"}}})");
-  CHECK(params("log.add", {{"c"}, {"123"}}, true) == R"({"channel":"c","value":{"/":{"bytes":"MTIz"}}})");
+  CHECK(params("log.add", {{"c"}, {"@f"}}, true) ==
+        R"({"channel":"c","value":{"/":{"bytes":"/wAK"}}})");
+  CHECK(params("log.add", {{"c"}, {"123"}}, true) ==
+        R"({"channel":"c","value":{"/":{"bytes":"MTIz"}}})");
   CHECK(params("kv.get", {{"c"}, {"k"}}, true) == "wrong");
 }
 
@@ -141,7 +152,8 @@ TEST_CASE("every example of the schemas goes through the grammar and comes back"
       REQUIRE(options);
       const auto command = find_command(options->words);
       REQUIRE(command);
-      const auto back = read_arguments(**command, std::span(options->words).subspan(2), false, input);
+      const auto back =
+          read_arguments(**command, std::span(options->words).subspan(2), false, input);
       REQUIRE(back);
       for (const auto& [name, value] : example.params.members) {
         REQUIRE(back->find(name));

@@ -13,7 +13,8 @@ namespace {
 constexpr int64_t kNow = 1'795'259'036'000;
 
 json::Value parsed(std::string text) {
-  for (size_t at; (at = text.find("NOW")) != std::string::npos;) text.replace(at, 3, std::to_string(kNow));
+  for (size_t at; (at = text.find("NOW")) != std::string::npos;)
+    text.replace(at, 3, std::to_string(kNow));
   return *json::parse(text);
 }
 
@@ -22,12 +23,15 @@ Facts healthy() {
   Facts facts;
   facts.socket = "/run/ptwop/rpc.sock";
   facts.overview.ready = parsed(R"({"ready":true,"reason":""})");
-  facts.overview.info = parsed(R"({"version":")" PTWOP_VERSION R"(","identity":"did:key:me","uptime_s":5,"outbox":0,"channels":1,
+  facts.overview.info = parsed(R"({"version":")" PTWOP_VERSION
+                               R"(","identity":"did:key:me","uptime_s":5,"outbox":0,"channels":1,
       "kubo":{"state":"connected","version":"0.43.0","peer_id":"12D3","pubsub":true}})");
   facts.overview.stats = parsed(R"({"refused":{},"queues":{}})");
-  facts.overview.channels = {parsed(R"({"name":"notes","address":"/ptwop/b1","type":"kv","nodes":3,"readable":true,"writable":true,
+  facts.overview.channels = {parsed(
+      R"({"name":"notes","address":"/ptwop/b1","type":"kv","nodes":3,"readable":true,"writable":true,
       "lists":[],"peers":[{"id":"did:key:you","last_seen_ms":NOW,"clock_lead_ms":-20}],"epoch":1,"missing":0,"root":null})")};
-  facts.members = {parsed(R"({"members":[{"id":"did:key:me","role":"admin","since_ms":1},{"id":"did:key:you","role":"write","since_ms":2}]})")};
+  facts.members = {parsed(
+      R"({"members":[{"id":"did:key:me","role":"admin","since_ms":1},{"id":"did:key:you","role":"write","since_ms":2}]})")};
   facts.disk = Disk{"/var/lib/ptwop", 100ull << 30, true};
   facts.now_ms = kNow;
   return facts;
@@ -44,7 +48,9 @@ std::string problems(const Facts& facts) {
   return out;
 }
 
-void change(Facts& facts, std::string channel) { facts.overview.channels = {parsed(std::move(channel))}; }
+void change(Facts& facts, std::string channel) {
+  facts.overview.channels = {parsed(std::move(channel))};
+}
 
 }  // namespace
 
@@ -69,21 +75,30 @@ TEST_CASE("each thing that is wrong is found, with a remedy") {
     CHECK(problems(facts).empty());
   }
   SUBCASE("Kubo off") {
-    facts.overview.info = parsed(R"({"version":")" PTWOP_VERSION R"(","outbox":3,"kubo":{"state":"offline","version":null,"peer_id":null}})");
+    facts.overview.info =
+        parsed(R"({"version":")" PTWOP_VERSION
+               R"(","outbox":3,"kubo":{"state":"offline","version":null,"peer_id":null}})");
     CHECK(problems(facts) == "kubo");
   }
   SUBCASE("pubsub off") {
-    facts.overview.info = parsed(R"({"version":")" PTWOP_VERSION R"(","outbox":0,"kubo":{"state":"connected","version":"1","peer_id":"p","pubsub":false}})");
+    facts.overview.info = parsed(
+        R"({"version":")" PTWOP_VERSION
+        R"(","outbox":0,"kubo":{"state":"connected","version":"1","peer_id":"p","pubsub":false}})");
     CHECK(problems(facts) == "pubsub");
   }
   SUBCASE("a clock that is off") {
-    change(facts, R"({"name":"n","type":"kv","readable":true,"writable":true,"peers":[{"id":"y","last_seen_ms":NOW,"clock_lead_ms":90000}]})");
+    change(
+        facts,
+        R"({"name":"n","type":"kv","readable":true,"writable":true,"peers":[{"id":"y","last_seen_ms":NOW,"clock_lead_ms":90000}]})");
     CHECK(problems(facts) == "clock");
-    change(facts, R"({"name":"n","type":"kv","readable":true,"writable":true,"peers":[{"id":"y","last_seen_ms":NOW,"clock_lead_ms":-90000}]})");
+    change(
+        facts,
+        R"({"name":"n","type":"kv","readable":true,"writable":true,"peers":[{"id":"y","last_seen_ms":NOW,"clock_lead_ms":-90000}]})");
     CHECK(problems(facts) == "clock");
   }
   SUBCASE("a stamp from the future") {
-    facts.members = {parsed(R"({"members":[{"id":"a","role":"admin","since_ms":1795259336000},{"id":"b","role":"read","since_ms":1}]})")};
+    facts.members = {parsed(
+        R"({"members":[{"id":"a","role":"admin","since_ms":1795259336000},{"id":"b","role":"read","since_ms":1}]})")};
     CHECK(problems(facts) == "clock");
   }
   SUBCASE("disk") {
@@ -94,28 +109,39 @@ TEST_CASE("each thing that is wrong is found, with a remedy") {
     CHECK(problems(facts) == "disk");
   }
   SUBCASE("the outbox does not drain") {
-    facts.overview.info = parsed(R"({"version":")" PTWOP_VERSION R"(","outbox":9,"kubo":{"state":"connected","pubsub":true}})");
+    facts.overview.info = parsed(R"({"version":")" PTWOP_VERSION
+                                 R"(","outbox":9,"kubo":{"state":"connected","pubsub":true}})");
     facts.outbox_later = 9;
     CHECK(problems(facts) == "outbox");
     facts.outbox_later = 8;
     CHECK(problems(facts).empty());
   }
   SUBCASE("no peers, or silent ones") {
-    change(facts, R"({"name":"n","address":"/ptwop/b","type":"kv","readable":true,"writable":true,"peers":[]})");
+    change(
+        facts,
+        R"({"name":"n","address":"/ptwop/b","type":"kv","readable":true,"writable":true,"peers":[]})");
     CHECK(problems(facts) == "peers");
-    change(facts, R"({"name":"n","address":"/ptwop/b","type":"kv","readable":true,"writable":true,"peers":[{"id":"y","last_seen_ms":1795250000000}]})");
+    change(
+        facts,
+        R"({"name":"n","address":"/ptwop/b","type":"kv","readable":true,"writable":true,"peers":[{"id":"y","last_seen_ms":1795250000000}]})");
     CHECK(problems(facts) == "peers");
   }
   SUBCASE("the manifest is missing") {
-    change(facts, R"({"name":"n","address":"/ptwop/b","type":null,"readable":false,"writable":false,"peers":[{"id":"y","last_seen_ms":NOW}]})");
+    change(
+        facts,
+        R"({"name":"n","address":"/ptwop/b","type":null,"readable":false,"writable":false,"peers":[{"id":"y","last_seen_ms":NOW}]})");
     CHECK(problems(facts) == "channel");
   }
   SUBCASE("neither readable nor writable") {
-    change(facts, R"({"name":"n","type":"kv","readable":false,"writable":false,"peers":[{"id":"y","last_seen_ms":NOW}],"epoch":1})");
+    change(
+        facts,
+        R"({"name":"n","type":"kv","readable":false,"writable":false,"peers":[{"id":"y","last_seen_ms":NOW}],"epoch":1})");
     CHECK(problems(facts) == "channel channel");
   }
   SUBCASE("a fork") {
-    change(facts, R"({"name":"n","type":"kv","readable":true,"writable":true,"peers":[{"id":"y","last_seen_ms":NOW}],
+    change(
+        facts,
+        R"({"name":"n","type":"kv","readable":true,"writable":true,"peers":[{"id":"y","last_seen_ms":NOW}],
         "lists":[{"list":"l","writer":"w","count":1,"head":"b","cut":"fork"}]})");
     CHECK(problems(facts) == "channel");
   }
@@ -128,25 +154,34 @@ TEST_CASE("what is as it should be is no problem") {
     facts.members = {parsed(R"({"members":[{"id":"did:key:me","role":"admin","since_ms":1}]})")};
   }
   SUBCASE("a reader may not write") {
-    change(facts, R"({"name":"n","type":"kv","readable":true,"writable":false,"epoch":1,"peers":[{"id":"y","last_seen_ms":NOW}]})");
-    facts.members = {parsed(R"({"members":[{"id":"did:key:me","role":"read","since_ms":1},{"id":"y","role":"admin","since_ms":1}]})")};
+    change(
+        facts,
+        R"({"name":"n","type":"kv","readable":true,"writable":false,"epoch":1,"peers":[{"id":"y","last_seen_ms":NOW}]})");
+    facts.members = {parsed(
+        R"({"members":[{"id":"did:key:me","role":"read","since_ms":1},{"id":"y","role":"admin","since_ms":1}]})")};
   }
   SUBCASE("a public channel may be read only") {
-    change(facts, R"({"name":"n","type":"kv","readable":true,"writable":false,"epoch":0,"peers":[{"id":"y","last_seen_ms":NOW}]})");
+    change(
+        facts,
+        R"({"name":"n","type":"kv","readable":true,"writable":false,"epoch":0,"peers":[{"id":"y","last_seen_ms":NOW}]})");
   }
   CHECK(problems(facts).empty());
 }
 
 TEST_CASE("what other people chose to write is shown harmlessly") {
   Facts facts = healthy();
-  change(facts, R"({"name":"a\u001b[2J","address":"/ptwop/b","type":"kv","readable":false,"writable":false,"peers":[],"missing":1})");
+  change(
+      facts,
+      R"({"name":"a\u001b[2J","address":"/ptwop/b","type":"kv","readable":false,"writable":false,"peers":[],"missing":1})");
   CHECK(findings_text(examine(facts), 80).find('\x1b') == std::string::npos);
 }
 
 TEST_CASE("why it cannot be reached") {
   CHECK(cannot_connect_finding({{"/s", EACCES}}).remedy.find("adduser") != std::string::npos);
-  CHECK(cannot_connect_finding({{"/s", ECONNREFUSED}}).remedy.find("the daemon ended") != std::string::npos);
-  CHECK(cannot_connect_finding({{"/s", ENOENT}}).remedy.find("systemctl start") != std::string::npos);
+  CHECK(cannot_connect_finding({{"/s", ECONNREFUSED}}).remedy.find("the daemon ended") !=
+        std::string::npos);
+  CHECK(cannot_connect_finding({{"/s", ENOENT}}).remedy.find("systemctl start") !=
+        std::string::npos);
 }
 
 TEST_CASE("how long") {

@@ -31,7 +31,8 @@ TEST_CASE("arguments") {
   CHECK(after({"kv", "get", "channel=v"}) == Words{"channel=visits"});
   CHECK(after({"channel", "create", "x", ""}) == Words{"count", "kv", "log", "public="});
   CHECK(after({"channel", "create", "x", "kv", "public="}) == Words{"public=false", "public=true"});
-  CHECK(after({"channel", "grant", "notes", "did:key:z", ""}) == Words{"admin", "read", "send", "write"});
+  CHECK(after({"channel", "grant", "notes", "did:key:z", ""}) ==
+        Words{"admin", "read", "send", "write"});
   CHECK(after({"kv", "get", "notes", "key=a", ""}) == Words{"false", "siblings=", "true"});
   CHECK(after({"--socket", "/s", "kv", "--raw", "get", "v"}) == Words{"visits"});
 }

@@ -12,7 +12,9 @@ using namespace ptwop::ctl;
 
 namespace {
 
-bool has(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
+bool has(std::string_view text, std::string_view part) {
+  return text.find(part) != std::string_view::npos;
+}
 
 }  // namespace
 
@@ -73,7 +75,8 @@ TEST_CASE("man pages name every method, flag and error, and hold no stray roff")
     REQUIRE(page);
     CHECK(page->starts_with(".TH PTWOP"));
     for (const rpc::Method& method : rpc::methods())
-      CHECK(has(*page, roff(name == std::string_view("ptwopd") ? std::string(method.name) : words_of(method))));
+      CHECK(has(*page, roff(name == std::string_view("ptwopd") ? std::string(method.name)
+                                                               : words_of(method))));
   }
   for (const Flag& flag : flags()) CHECK(has(*man_page("ptwopctl"), roff(flag.name)));
   for (const ErrorRow& row : ErrorTable()) CHECK(has(*man_page("ptwopd"), row.kind));

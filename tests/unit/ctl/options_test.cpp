@@ -14,7 +14,8 @@ Result<Options> parse(std::vector<std::string> arguments) { return parse_options
 }  // namespace
 
 TEST_CASE("flags stand anywhere before --") {
-  const auto options = parse({"kv", "--raw", "get", "notes", "--default", "--none", "k", "--socket=/s", "--timeout", "0.5"});
+  const auto options = parse({"kv", "--raw", "get", "notes", "--default", "--none", "k",
+                              "--socket=/s", "--timeout", "0.5"});
   REQUIRE(options);
   CHECK(options->raw);
   CHECK(options->fallback == "--none");
@@ -52,9 +53,18 @@ TEST_CASE("values that may be left out") {
 }
 
 TEST_CASE("wrong flags are refused") {
-  for (const std::vector<std::string>& arguments :
-       {std::vector<std::string>{"--nope"}, {"--raw=1"}, {"--socket"}, {"--socket="}, {"--timeout", "soon"}, {"--timeout", "-1"},
-        {"--timeout", "1e3"}, {"--timeout", "nan"}, {"--wait="}, {"--wait=99999999"}, {"--sync="}, {"--raw", "--json"}}) {
+  for (const std::vector<std::string>& arguments : {std::vector<std::string>{"--nope"},
+                                                    {"--raw=1"},
+                                                    {"--socket"},
+                                                    {"--socket="},
+                                                    {"--timeout", "soon"},
+                                                    {"--timeout", "-1"},
+                                                    {"--timeout", "1e3"},
+                                                    {"--timeout", "nan"},
+                                                    {"--wait="},
+                                                    {"--wait=99999999"},
+                                                    {"--sync="},
+                                                    {"--raw", "--json"}}) {
     CAPTURE(arguments.front());
     CHECK_FALSE(parse(arguments));
   }

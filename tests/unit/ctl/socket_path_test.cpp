@@ -19,10 +19,16 @@ using Paths = std::vector<std::string>;
 
 TEST_CASE("where the socket is looked for") {
   variables = {{"HOME", "/home/u"}};
-  CHECK(*socket_candidates("", lookup) == Paths{"/run/ptwop/rpc.sock", "/home/u/.local/state/ptwop/rpc.sock", "/var/lib/ptwop/rpc.sock"});
-  variables = {{"HOME", "/home/u"}, {"XDG_RUNTIME_DIR", "/run/user/1"}, {"XDG_STATE_HOME", "/s"}, {"PTWOP_DATA", "/d"}};
-  CHECK(*socket_candidates("", lookup) ==
-        Paths{"/run/user/1/ptwop/rpc.sock", "/run/ptwop/rpc.sock", "/d/rpc.sock", "/s/ptwop/rpc.sock", "/var/lib/ptwop/rpc.sock"});
+  CHECK(*socket_candidates("", lookup) == Paths{"/run/ptwop/rpc.sock",
+                                                "/home/u/.local/state/ptwop/rpc.sock",
+                                                "/var/lib/ptwop/rpc.sock"});
+  variables = {{"HOME", "/home/u"},
+               {"XDG_RUNTIME_DIR", "/run/user/1"},
+               {"XDG_STATE_HOME", "/s"},
+               {"PTWOP_DATA", "/d"}};
+  CHECK(*socket_candidates("", lookup) == Paths{"/run/user/1/ptwop/rpc.sock", "/run/ptwop/rpc.sock",
+                                                "/d/rpc.sock", "/s/ptwop/rpc.sock",
+                                                "/var/lib/ptwop/rpc.sock"});
 }
 
 TEST_CASE("a given path is the only one, the flag before the environment") {

@@ -141,7 +141,8 @@ TEST_CASE_FIXTURE(Stage, "a node of another channel, and one that is not canonic
   n.signature = stranger.sign("node", list::encode_unsigned(n));
   Bytes loose = list::encode(node(stranger));
   loose += '\0';
-  net.inject(a->cid, message(sync::Nodes{{list::encode(n), loose, "junk"}, {}, {}, true}));
+  net.inject(a->cid, message(sync::Nodes{{list::encode(n), loose}, {}, {}, true}));
+  net.inject(a->cid, message(sync::Nodes{{"junk", "more of it"}, {}, {}, true}));
   net.run_ms(10);
   CHECK(refused("other_channel") == 1);
   CHECK(refused("not_canonical") == 2);

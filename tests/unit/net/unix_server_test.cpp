@@ -68,7 +68,8 @@ struct Fixture {
     close(fd);
   }
   bool run_until_accepted(size_t count) {
-    for (int i = 0; i < 200 && accepted.size() < count; ++i) loop.run_for(std::chrono::milliseconds(10));
+    for (int i = 0; i < 200 && accepted.size() < count; ++i)
+      loop.run_for(std::chrono::milliseconds(10));
     return accepted.size() >= count;
   }
 
@@ -78,11 +79,13 @@ struct Fixture {
   std::vector<net::Peer> peers;
 };
 
-constexpr int kInUse = static_cast<int>(Code::exists), kWrong = static_cast<int>(Code::invalid_params);
+constexpr int kInUse = static_cast<int>(Code::exists),
+              kWrong = static_cast<int>(Code::invalid_params);
 
 }  // namespace
 
-TEST_CASE_FIXTURE(Fixture, "missing folders are made tight, and so is the socket, whatever the umask") {
+TEST_CASE_FIXTURE(Fixture,
+                  "missing folders are made tight, and so is the socket, whatever the umask") {
   const mode_t before = umask(0);
   const std::string path = folder + "/a/b/rpc.sock";
   net::UnixServer server(loop, collect());
@@ -101,7 +104,8 @@ TEST_CASE_FIXTURE(Fixture, "missing folders are made tight, and so is the socket
   CHECK(!fs::exists(path));
 }
 
-TEST_CASE_FIXTURE(Fixture, "a folder open to a group gives the socket to it; a looser one is refused") {
+TEST_CASE_FIXTURE(Fixture,
+                  "a folder open to a group gives the socket to it; a looser one is refused") {
   const std::string path = folder + "/rpc.sock";
   for (const mode_t tight : {0700, 0750, 0710}) {
     REQUIRE(chmod(folder.c_str(), tight) == 0);
@@ -161,7 +165,8 @@ TEST_CASE_FIXTURE(Fixture, "another user is not permitted, unless in the folder'
     const size_t before = accepted.size();
     const pid_t child = fork();
     if (child == 0) {
-      const bool changed = setgroups(groups.size(), groups.data()) == 0 && setgid(gid) == 0 && setuid(uid) == 0;
+      const bool changed =
+          setgroups(groups.size(), groups.data()) == 0 && setgid(gid) == 0 && setuid(uid) == 0;
       const int fd = changed ? dial(path) : -1;
       usleep(100'000);
       _exit(fd >= 0 ? 0 : 1);

@@ -46,7 +46,10 @@ struct Fixture {
     stream->close();
     if (client >= 0) close(client);
   }
-  void run(int ms = 20) { loop.run_for(std::chrono::milliseconds(ms)); loop.restart(); }
+  void run(int ms = 20) {
+    loop.run_for(std::chrono::milliseconds(ms));
+    loop.restart();
+  }
   /// What is there to read; "<end>" after it when the connection ended.
   std::string read_all() const {
     std::string out(64 << 20, '\0');
@@ -95,7 +98,8 @@ TEST_CASE_FIXTURE(Fixture, "while paused nothing is read") {
   CHECK(stream->inputs == "abcdef");
 }
 
-TEST_CASE_FIXTURE(Fixture, "what the other side does not read waits here, and it is told when there is room") {
+TEST_CASE_FIXTURE(
+    Fixture, "what the other side does not read waits here, and it is told when there is room") {
   std::string big;
   for (int i = 0; big.size() < (8 << 20); ++i) big += std::to_string(i) + ",";
   stream->out() += big;
@@ -111,7 +115,8 @@ TEST_CASE_FIXTURE(Fixture, "what the other side does not read waits here, and it
   CHECK(stream->rooms > 0);
 }
 
-TEST_CASE_FIXTURE(Fixture, "an answer before the end can be read though the other side is still sending") {
+TEST_CASE_FIXTURE(Fixture,
+                  "an answer before the end can be read though the other side is still sending") {
   stream->echo = false;
   const std::string noise(100'000, 'x');
   send(client, noise.data(), noise.size(), 0);

@@ -9,7 +9,9 @@ namespace {
 const std::string kReady = R"({"jsonrpc":"2.0","id":7,"method":"system.ready"})";
 const std::string kReadyAnswer = R"({"jsonrpc":"2.0","id":7,"result":{"ready":true,"reason":""}})";
 
-std::string with_id(const std::string& id) { return R"({"jsonrpc":"2.0","id":)" + id + R"(,"method":"system.ready"})"; }
+std::string with_id(const std::string& id) {
+  return R"({"jsonrpc":"2.0","id":)" + id + R"(,"method":"system.ready"})";
+}
 
 /// The error's code, and "null" or the id that came back.
 std::string code_and_id(const std::string& answer) {
@@ -20,7 +22,9 @@ std::string code_and_id(const std::string& answer) {
   return parsed->find("error")->find("code")->text + " " + id;
 }
 
-std::string error_of(Client& client, const std::string& request) { return code_and_id(client.ask(request)); }
+std::string error_of(Client& client, const std::string& request) {
+  return code_and_id(client.ask(request));
+}
 
 }  // namespace
 
@@ -28,50 +32,60 @@ TEST_CASE("a request is answered in one line without white space") {
   Daemon daemon;
   Client client(daemon);
   CHECK(client.ask(kReady) == kReadyAnswer);
-  CHECK(client.ask(" {\t\"method\" : \"system.ready\", \"id\" : 7, \"jsonrpc\" : \"2.0\", \"params\": [] }\r") == kReadyAnswer);
+  CHECK(client.ask(" {\t\"method\" : \"system.ready\", \"id\" : 7, \"jsonrpc\" : \"2.0\", "
+                   "\"params\": [] }\r") == kReadyAnswer);
   CHECK(error_of(client, R"({"jsonrpc":"2.0","id":1,"method":"no.such"})") == "-32601 1");
-  CHECK(client.ask(R"({"jsonrpc":"2.0","id":1,"method":"no.such"})").find(R"("data":{"kind":"method_not_found","retryable":false}})") !=
-        std::string::npos);
+  CHECK(client.ask(R"({"jsonrpc":"2.0","id":1,"method":"no.such"})")
+            .find(R"("data":{"kind":"method_not_found","retryable":false}})") != std::string::npos);
 }
 
 TEST_CASE("an id's bytes come back unchanged") {
   Daemon daemon;
   Client client(daemon);
   for (const std::string id :
-       {"null", "0", "-0", "1.0", "1e400", "123456789012345678901234567890", "\"\"", "\"a\"", "\"\\u0061\\/\\n\"", "\"\xC3\xA9\"",
-        "\"\\ud83d\\ude00\"", "\"\\\"}\""}) {
+       {"null", "0", "-0", "1.0", "1e400", "123456789012345678901234567890", "\"\"", "\"a\"",
+        "\"\\u0061\\/\\n\"", "\"\xC3\xA9\"", "\"\\ud83d\\ude00\"", "\"\\\"}\""}) {
     const std::string answer = client.ask(with_id(id));
     CHECK(answer == R"({"jsonrpc":"2.0","id":)" + id + R"(,"result":{"ready":true,"reason":""}})");
-    CHECK(client.ask("[" + kReady + "," + with_id(id) + "]") == "[" + kReadyAnswer + "," + answer + "]");
+    CHECK(client.ask("[" + kReady + "," + with_id(id) + "]") ==
+          "[" + kReadyAnswer + "," + answer + "]");
   }
   // A name may be written with escapes too, and another member may look like an id.
-  CHECK(client.ask(R"({"jsonrpc":"2.0","x":{"id":"\n"},"\u0069d":"\t","method":"system.ready"})").find(R"("id":"\t")") !=
-        std::string::npos);
-  for (const std::string id : {"true", "{}", "[1]"}) CHECK(error_of(client, with_id(id)) == "-32600 null");
+  CHECK(client.ask(R"({"jsonrpc":"2.0","x":{"id":"\n"},"\u0069d":"\t","method":"system.ready"})")
+            .find(R"("id":"\t")") != std::string::npos);
+  for (const std::string id : {"true", "{}", "[1]"})
+    CHECK(error_of(client, with_id(id)) == "-32600 null");
 }
 
 TEST_CASE("a notification is not answered") {
   Daemon daemon;
   Client client(daemon);
-  client.send(R"({"jsonrpc":"2.0","method":"system.ready"})" "\n");
-  client.send(R"({"jsonrpc":"2.0","method":"no.such"})" "\n");
-  client.send(R"({"jsonrpc":"2.0","method":"system.stats"})" "\n");
-  client.send(R"({"jsonrpc":"2.0","method":"kv.get","params":{}})" "\n");
+  client.send(R"({"jsonrpc":"2.0","method":"system.ready"})"
+              "\n");
+  client.send(R"({"jsonrpc":"2.0","method":"no.such"})"
+              "\n");
+  client.send(R"({"jsonrpc":"2.0","method":"system.stats"})"
+              "\n");
+  client.send(R"({"jsonrpc":"2.0","method":"kv.get","params":{}})"
+              "\n");
   CHECK(client.ask(kReady) == kReadyAnswer);
 }
 
 TEST_CASE("what is no request is refused, and the next request is not affected") {
   Daemon daemon;
   Client client(daemon);
-  for (const std::string broken : {"{", "nonsense", "{\"jsonrpc\":\"2.0\",}", "{} {}", "{\"id\":\"\xFF\"}", "{\"id\":\"\\ud800\"}",
-                                   "{\"a\":1,\"a\":2}", "[{\"a\":1,\"\\u0061\":2}]", "\"\x01\"", "01", "]"})
+  for (const std::string broken : {"{", "nonsense", "{\"jsonrpc\":\"2.0\",}", "{} {}",
+                                   "{\"id\":\"\xFF\"}", "{\"id\":\"\\ud800\"}", "{\"a\":1,\"a\":2}",
+                                   "[{\"a\":1,\"\\u0061\":2}]", "\"\x01\"", "01", "]"})
     CHECK(error_of(client, broken) == "-32700 null");
-  for (const std::string wrong : {"1", "\"text\"", "null", "{}", "[]", R"({"jsonrpc":"1.0","id":null,"method":"system.ready"})",
+  for (const std::string wrong : {"1", "\"text\"", "null", "{}", "[]",
+                                  R"({"jsonrpc":"1.0","id":null,"method":"system.ready"})",
                                   R"({"jsonrpc":"2.0","method":1})"})
     CHECK(error_of(client, wrong) == "-32600 null");
   CHECK(error_of(client, R"({"jsonrpc":"2.0","id":4})") == "-32600 4");
   CHECK(error_of(client, R"({"id":4,"method":"system.ready"})") == "-32600 4");
-  CHECK(error_of(client, R"({"jsonrpc":"2.0","id":4,"method":"system.ready","params":1})") == "-32600 4");
+  CHECK(error_of(client, R"({"jsonrpc":"2.0","id":4,"method":"system.ready","params":1})") ==
+        "-32600 4");
   CHECK(client.ask(kReady) == kReadyAnswer);
   CHECK(member(member(client.call("system.stats"), "refused"), "parse_error") == "11");
 }
@@ -79,15 +93,19 @@ TEST_CASE("what is no request is refused, and the next request is not affected")
 TEST_CASE("parameters come by name or by place") {
   Daemon daemon;
   Client client(daemon);
-  const auto create = [&](const std::string& params) { return client.call("channel.create", params); };
+  const auto create = [&](const std::string& params) {
+    return client.call("channel.create", params);
+  };
   CHECK(member(create(R"({"name":"a","type":"kv"})"), "name") == "a");
   CHECK(member(create(R"({"name":"b","type":"kv","public":null})"), "name") == "b");
   CHECK(member(create(R"(["c","kv"])"), "name") == "c");
   CHECK(member(create(R"(["d","kv",null])"), "name") == "d");
   for (const std::string wrong :
-       {R"(["e","kv",false,null])", R"({"name":"e","type":"kv","extra":null})", R"({"name":"e"})", R"({"name":null,"type":"kv"})",
-        R"({"name":1,"type":"kv"})", R"({"name":"e","type":"kv","public":1})", R"({"name":"e","type":"nosuch"})", R"([])",
-        R"({"name":"/e","type":"kv"})", R"({"name":"","type":"kv"})", R"({"name":"a\u0085","type":"kv"})"})
+       {R"(["e","kv",false,null])", R"({"name":"e","type":"kv","extra":null})", R"({"name":"e"})",
+        R"({"name":null,"type":"kv"})", R"({"name":1,"type":"kv"})",
+        R"({"name":"e","type":"kv","public":1})", R"({"name":"e","type":"nosuch"})", R"([])",
+        R"({"name":"/e","type":"kv"})", R"({"name":"","type":"kv"})",
+        R"({"name":"a\u0085","type":"kv"})"})
     CHECK(create(wrong) == "error -32602");
   CHECK(create(R"({"name":"a","type":"log"})") == "error 104");
   // For `value` a null is a value.
@@ -111,13 +129,17 @@ TEST_CASE("batches") {
   REQUIRE(full.ok());
   CHECK(full->items.size() == 100);
   // Errors in their places, notifications left out, nothing at all for notifications only.
-  const auto mixed = json::parse(client.ask("[1," + kReady + R"(,{"jsonrpc":"2.0","method":"system.ready"},{}])"));
+  const auto mixed =
+      json::parse(client.ask("[1," + kReady + R"(,{"jsonrpc":"2.0","method":"system.ready"},{}])"));
   REQUIRE(mixed.ok());
   CHECK(mixed->items.size() == 3);
-  client.send(R"([{"jsonrpc":"2.0","method":"system.ready"},{"jsonrpc":"2.0","method":"system.stats"}])" "\n");
+  client.send(
+      R"([{"jsonrpc":"2.0","method":"system.ready"},{"jsonrpc":"2.0","method":"system.stats"}])"
+      "\n");
   CHECK(client.ask(kReady) == kReadyAnswer);
   // Those that take longer are waited for.
-  const auto slow = json::parse(client.ask(R"([{"jsonrpc":"2.0","id":1,"method":"system.info"},)" + kReady + "]"));
+  const auto slow = json::parse(
+      client.ask(R"([{"jsonrpc":"2.0","id":1,"method":"system.info"},)" + kReady + "]"));
   REQUIRE(slow.ok());
   CHECK(slow->items.size() == 2);
 }
@@ -142,14 +164,19 @@ TEST_CASE("a line of 4 MiB is taken, a longer one ends the connection") {
 TEST_CASE("64 brackets are taken, a 65th ends the connection, also before the line ends") {
   Daemon daemon;
   Client good(daemon);
-  const auto nested = [](size_t depth) { return std::string(depth, '[') + "1" + std::string(depth, ']'); };
+  const auto nested = [](size_t depth) {
+    return std::string(depth, '[') + "1" + std::string(depth, ']');
+  };
   // The request's own bracket is the first.
   const std::string head = R"({"jsonrpc":"2.0","id":7,"method":"system.ready","x":)";
   CHECK(good.ask(head + nested(63) + "}") == kReadyAnswer);
-  CHECK(good.ask(R"({"jsonrpc":"2.0","id":7,"method":"system.ready","x":")" + std::string(100, '[') + "\"}") == kReadyAnswer);
-  CHECK(good.ask(R"({"jsonrpc":"2.0","id":7,"method":"system.ready","x":")" + std::string(100, '{') + "\\\"[\"}") == kReadyAnswer);
+  CHECK(good.ask(R"({"jsonrpc":"2.0","id":7,"method":"system.ready","x":")" +
+                 std::string(100, '[') + "\"}") == kReadyAnswer);
+  CHECK(good.ask(R"({"jsonrpc":"2.0","id":7,"method":"system.ready","x":")" +
+                 std::string(100, '{') + "\\\"[\"}") == kReadyAnswer);
   CHECK(good.ask(head + "[" + nested(1) + std::string(100, ' ') + "]}") == kReadyAnswer);
-  for (const std::string& deep : {head + nested(64) + "}\n", "[" + head + nested(63) + "}]\n", std::string(65, '['), std::string(100, '{') + "\n"}) {
+  for (const std::string& deep : {head + nested(64) + "}\n", "[" + head + nested(63) + "}]\n",
+                                  std::string(65, '['), std::string(100, '{') + "\n"}) {
     Client client(daemon);
     client.send(deep);
     CHECK(code_and_id(client.line()) == "-32600 null");
@@ -169,15 +196,19 @@ TEST_CASE("requests may come in pieces and many at once; blank lines are nothing
   std::string many;
   for (int i = 0; i < 1000; ++i) many += with_id(std::to_string(i)) + "\n";
   client.send(many);
-  for (int i = 0; i < 1000; ++i) CHECK(client.line() == R"({"jsonrpc":"2.0","id":)" + std::to_string(i) + R"(,"result":{"ready":true,"reason":""}})");
+  for (int i = 0; i < 1000; ++i)
+    CHECK(client.line() == R"({"jsonrpc":"2.0","id":)" + std::to_string(i) +
+                               R"(,"result":{"ready":true,"reason":""}})");
   CHECK(client.quiet(50));
 }
 
 TEST_CASE("a client that shuts its sending side still gets its answers") {
   Daemon daemon;
   Client client(daemon);
-  client.send(R"({"jsonrpc":"2.0","id":1,"method":"channel.create","params":["a","kv"]})" "\n");
-  client.send(R"({"jsonrpc":"2.0","id":2,"method":"kv.put","params":["a","k",1]})" "\n");
+  client.send(R"({"jsonrpc":"2.0","id":1,"method":"channel.create","params":["a","kv"]})"
+              "\n");
+  client.send(R"({"jsonrpc":"2.0","id":2,"method":"kv.put","params":["a","k",1]})"
+              "\n");
   client.send(kReady);  // without a newline
   client.shut();
   size_t answers = 0;
@@ -194,18 +225,24 @@ TEST_CASE("writes of one connection take effect in order, also in one turn") {
   Daemon daemon;
   Client client(daemon);
   daemon.engine_thread.pause();
-  std::string all = R"({"jsonrpc":"2.0","id":0,"method":"channel.create","params":["a","kv"]})" "\n";
+  std::string all = R"({"jsonrpc":"2.0","id":0,"method":"channel.create","params":["a","kv"]})"
+                    "\n";
   for (int i = 1; i <= 40; ++i)
-    all += R"({"jsonrpc":"2.0","id":)" + std::to_string(i) + R"(,"method":"kv.put","params":["a","k",)" + std::to_string(i) + "]}\n";
-  all += R"({"jsonrpc":"2.0","id":41,"method":"kv.put","params":["a","gone",1]})" "\n";
-  all += R"({"jsonrpc":"2.0","id":42,"method":"kv.del","params":["a","gone"]})" "\n";
-  all += R"({"jsonrpc":"2.0","id":43,"method":"kv.del","params":["a","gone"]})" "\n";
+    all += R"({"jsonrpc":"2.0","id":)" + std::to_string(i) +
+           R"(,"method":"kv.put","params":["a","k",)" + std::to_string(i) + "]}\n";
+  all += R"({"jsonrpc":"2.0","id":41,"method":"kv.put","params":["a","gone",1]})"
+         "\n";
+  all += R"({"jsonrpc":"2.0","id":42,"method":"kv.del","params":["a","gone"]})"
+         "\n";
+  all += R"({"jsonrpc":"2.0","id":43,"method":"kv.del","params":["a","gone"]})"
+         "\n";
   client.send(all);
   CHECK(client.quiet(100));
   daemon.engine_thread.resume();
   std::string refused;
   for (int i = 0; i <= 43; ++i)
-    if (const std::string line = client.line(); line.find("error") != std::string::npos) refused += code_and_id(line) + ";";
+    if (const std::string line = client.line(); line.find("error") != std::string::npos)
+      refused += code_and_id(line) + ";";
   CHECK(refused == "102 43;");
   CHECK(member(client.call("kv.get", R"(["a","k"])"), "value") == "40");
   CHECK(client.call("kv.get", R"(["a","gone"])") == "error 102");
@@ -227,7 +264,8 @@ TEST_CASE("at most 64 requests of a connection are in flight, and other connecti
   client.send(waits(63, 1) + kReady + "\n");
   CHECK(client.quiet(100));
   CHECK(other.ask(kReady) == kReadyAnswer);
-  // What is not read fills the kernel's buffers and then stops the sender: memory here stays as it is.
+  // What is not read fills the kernel's buffers and then stops the sender: memory here stays as it
+  // is.
   const std::string padding(1 << 20, ' ');
   std::thread sender([&] {
     for (int i = 0; i < 4; ++i) client.send(kReady + padding + "\n");
@@ -244,7 +282,9 @@ TEST_CASE("a batch of a hundred that must wait is done too") {
   Daemon daemon;
   Client client(daemon);
   std::string batch = "[";
-  for (int i = 0; i < 100; ++i) batch += std::string(i ? "," : "") + R"({"jsonrpc":"2.0","id":)" + std::to_string(i) + R"(,"method":"system.info"})";
+  for (int i = 0; i < 100; ++i)
+    batch += std::string(i ? "," : "") + R"({"jsonrpc":"2.0","id":)" + std::to_string(i) +
+             R"(,"method":"system.info"})";
   const auto answers = json::parse(client.ask(batch + "]"));
   REQUIRE(answers.ok());
   CHECK(answers->items.size() == 100);
@@ -254,7 +294,8 @@ TEST_CASE("unread answers stop what would make more of them") {
   Daemon daemon;
   Client client(daemon);
   client.call("channel.create", R"(["a","kv"])");
-  client.call("kv.put", R"({"channel":"a","key":"big","value":")" + std::string(500'000, 'x') + "\"}");
+  client.call("kv.put",
+              R"({"channel":"a","key":"big","value":")" + std::string(500'000, 'x') + "\"}");
   const std::string get = R"({"jsonrpc":"2.0","id":1,"method":"kv.get","params":["a","big"]})";
   std::string all;
   for (int i = 0; i < 200; ++i) all += get + "\n";
@@ -276,14 +317,38 @@ TEST_CASE("unread answers stop what would make more of them") {
   CHECK(client.line() == kReadyAnswer);
 }
 
+TEST_CASE("an answer that comes in the middle of a big batch waits for its end") {
+  Daemon daemon;
+  Client client(daemon);
+  client.call("channel.create", R"(["a","kv"])");
+  client.call("kv.put",
+              R"({"channel":"a","key":"big","value":")" + std::string(500'000, 'x') + "\"}");
+  daemon.engine_thread.pause();
+  const std::string get = R"({"jsonrpc":"2.0","id":1,"method":"kv.get","params":["a","big"]})";
+  const std::string info = R"({"jsonrpc":"2.0","id":2,"method":"system.info"})";
+  client.send(info + "\n[" + get + "," + info + "," + get + "]\n");
+  // The batch's beginning is here already.
+  char first = 0;
+  CHECK(recv(client.fd(), &first, 1, MSG_PEEK) == 1);
+  CHECK(first == '[');
+  daemon.engine_thread.resume();
+  const auto batch = json::parse(client.line());
+  REQUIRE(batch.ok());
+  CHECK(batch->items.size() == 3);
+  CHECK(client.line().starts_with(R"({"jsonrpc":"2.0","id":2,)"));
+}
+
 TEST_CASE("clients that vanish leave nothing behind") {
   Daemon daemon;
   for (int i = 0; i < 50; ++i) {
     Client client(daemon);
-    client.send(R"({"jsonrpc":"2.0","id":1,"method":"system.info"})" "\n" R"({"jsonrpc")");
+    client.send(R"({"jsonrpc":"2.0","id":1,"method":"system.info"})"
+                "\n"
+                R"({"jsonrpc")");
   }
   Client last(daemon);
-  for (int i = 0; i < 100 && member(member(last.call("system.stats"), "queues"), "connections") != "1"; ++i)
+  for (int i = 0;
+       i < 100 && member(member(last.call("system.stats"), "queues"), "connections") != "1"; ++i)
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   CHECK(member(member(last.call("system.stats"), "queues"), "connections") == "1");
   CHECK(member(member(last.call("system.stats"), "queues"), "in_flight") == "0");
@@ -292,7 +357,8 @@ TEST_CASE("clients that vanish leave nothing behind") {
 TEST_CASE("beyond 512 connections one is told so") {
   Daemon daemon;
   std::vector<std::unique_ptr<Client>> clients;
-  for (size_t i = 0; i < rpc::kConnectionsMax; ++i) clients.push_back(std::make_unique<Client>(daemon));
+  for (size_t i = 0; i < rpc::kConnectionsMax; ++i)
+    clients.push_back(std::make_unique<Client>(daemon));
   CHECK(clients.back()->ask(kReady) == kReadyAnswer);
   Client more(daemon);
   CHECK(code_and_id(more.line()) == "-32004 null");

@@ -1,4 +1,5 @@
-// A whole server in the test's process: loop, engine and reader threads on a store in memory, without Kubo.
+// A whole server in the test's process: loop, engine and reader threads on a store in memory,
+// without Kubo.
 #pragma once
 #include <doctest/doctest.h>
 #include <poll.h>
@@ -28,7 +29,8 @@ namespace ptwop::test {
 /// While `cold`, nothing is in memory.
 class ColdStore final : public test::MemoryStore {
  public:
-  Result<std::optional<Bytes>> get(engine::Table table, BytesView key, engine::ReadMode mode) const override {
+  Result<std::optional<Bytes>> get(engine::Table table, BytesView key,
+                                   engine::ReadMode mode) const override {
     if (cold && mode == engine::ReadMode::memory) return fail(Code::overloaded, "not in memory");
     return MemoryStore::get(table, key, mode);
   }
@@ -45,7 +47,8 @@ class TestClock final : public Clock {
   template <class Source>
   static uint64_t since() {
     return static_cast<uint64_t>(
-        std::chrono::duration_cast<std::chrono::milliseconds>(Source::now().time_since_epoch()).count());
+        std::chrono::duration_cast<std::chrono::milliseconds>(Source::now().time_since_epoch())
+            .count());
   }
 };
 
@@ -74,7 +77,8 @@ struct NoBlocks final : engine::BlockStore {
 /// Runs jobs in order; all that wait together are one turn.
 class Thread {
  public:
-  explicit Thread(std::function<void()> after_turn) : after_turn_(std::move(after_turn)), thread_([this] { run(); }) {}
+  explicit Thread(std::function<void()> after_turn)
+      : after_turn_(std::move(after_turn)), thread_([this] { run(); }) {}
   ~Thread() { stop(); }
   void add(std::function<void()> job) {
     const std::lock_guard lock(mutex_);
@@ -104,7 +108,8 @@ class Thread {
       std::deque<std::function<void()>> turn;
       {
         std::unique_lock lock(mutex_);
-        wake_.wait_for(lock, std::chrono::milliseconds(20), [this] { return (!jobs_.empty() && !hold_) || stopping_; });
+        wake_.wait_for(lock, std::chrono::milliseconds(20),
+                       [this] { return (!jobs_.empty() && !hold_) || stopping_; });
         if (stopping_) return;
         if (hold_) continue;
         turn.swap(jobs_);
@@ -223,7 +228,8 @@ class Client {
     return true;
   }
   void shut() { shutdown(fd_, SHUT_WR); }
-  /// The next line without its newline; "<end>" at the end of the connection, "<silence>" when nothing comes.
+  /// The next line without its newline; "<end>" at the end of the connection, "<silence>" when
+  /// nothing comes.
   std::string line() {
     for (;;) {
       const size_t newline = buffer_.find('\n');
@@ -249,11 +255,12 @@ class Client {
   }
   /// The result as text, or "error <code>".
   std::string call(std::string_view method, std::string_view params = "{}") {
-    const std::string answer =
-        ask(R"({"jsonrpc":"2.0","id":1,"method":")" + std::string(method) + R"(","params":)" + std::string(params) + "}");
+    const std::string answer = ask(R"({"jsonrpc":"2.0","id":1,"method":")" + std::string(method) +
+                                   R"(","params":)" + std::string(params) + "}");
     const auto parsed = json::parse(answer);
     REQUIRE_MESSAGE(parsed.ok(), answer);
-    if (const json::Value* error = parsed->find("error")) return "error " + error->find("code")->text;
+    if (const json::Value* error = parsed->find("error"))
+      return "error " + error->find("code")->text;
     std::string out;
     json::append(out, *parsed->find("result"));
     return out;

@@ -43,10 +43,13 @@ TEST_CASE("lines are the same whatever the pieces are") {
     CHECK(lines("a\n  ", size, true) == "a|()");
     CHECK(lines("", size, true) == "()");
     CHECK(lines("a\n" + deep, size, false) == "a|[deep]");
-    CHECK(lines(deep.substr(1) + "\n" + deep.substr(1) + "\n", size, false) == deep.substr(1) + "|" + deep.substr(1) + "|()");
-    CHECK(lines("\"" + deep + "\\\"" + deep + "\"\n", size, false) == "\"" + deep + "\\\"" + deep + "\"|()");
+    CHECK(lines(deep.substr(1) + "\n" + deep.substr(1) + "\n", size, false) ==
+          deep.substr(1) + "|" + deep.substr(1) + "|()");
+    CHECK(lines("\"" + deep + "\\\"" + deep + "\"\n", size, false) ==
+          "\"" + deep + "\\\"" + deep + "\"|()");
     CHECK(lines("\"\\\\\"" + deep + "\n", size, false) == "[deep]");
-    CHECK(lines(std::string(100, ']') + deep.substr(1) + "\n", size, false) == std::string(100, ']') + deep.substr(1) + "|()");
+    CHECK(lines(std::string(100, ']') + deep.substr(1) + "\n", size, false) ==
+          std::string(100, ']') + deep.substr(1) + "|()");
   }
 }
 

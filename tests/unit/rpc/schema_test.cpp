@@ -40,7 +40,8 @@ const Value& resolved(const Value& schema) {
   const std::string_view prefix = "#/components/schemas/";
   if (const Value* ref = schema.find("$ref")) {
     REQUIRE(std::string_view(ref->text).starts_with(prefix));
-    return resolved(need(need(need(document(), "components"), "schemas"), ref->text.substr(prefix.size())));
+    return resolved(
+        need(need(need(document(), "components"), "schemas"), ref->text.substr(prefix.size())));
   }
   if (const Value* all = schema.find("allOf")) return resolved(all->items.at(0));
   return schema;
@@ -48,12 +49,19 @@ const Value& resolved(const Value& schema) {
 
 std::string schema_type(rpc::ParamType type) {
   switch (type) {
-    case rpc::ParamType::string: return "string";
-    case rpc::ParamType::integer: return "integer";
-    case rpc::ParamType::boolean: return "boolean";
-    case rpc::ParamType::object: return "object";
-    case rpc::ParamType::array: return "array";
-    case rpc::ParamType::tokens: case rpc::ParamType::value: break;
+    case rpc::ParamType::string:
+      return "string";
+    case rpc::ParamType::integer:
+      return "integer";
+    case rpc::ParamType::boolean:
+      return "boolean";
+    case rpc::ParamType::object:
+      return "object";
+    case rpc::ParamType::array:
+      return "array";
+    case rpc::ParamType::tokens:
+    case rpc::ParamType::value:
+      break;
   }
   return "";
 }
@@ -126,7 +134,8 @@ TEST_CASE("the document has the table's methods, and the table the document's") 
     check_params(*method, need(schema, "params"));
     CHECK(bool(rpc::handler_of(*method).run));
   }
-  for (const rpc::Method& method : rpc::methods()) CHECK_MESSAGE(described.contains(method.name), method.name);
+  for (const rpc::Method& method : rpc::methods())
+    CHECK_MESSAGE(described.contains(method.name), method.name);
   CHECK(rpc::find_method("") == nullptr);
   CHECK(rpc::find_method("zz") == nullptr);
 }
@@ -157,7 +166,8 @@ TEST_CASE("every example works, in the order given") {
   std::set<std::string> called;
   for (const Value& name : need(document(), "x-example-order").items) {
     const auto& methods = need(document(), "methods").items;
-    const auto schema = std::ranges::find_if(methods, [&](const Value& m) { return need(m, "name").text == name.text; });
+    const auto schema = std::ranges::find_if(
+        methods, [&](const Value& m) { return need(m, "name").text == name.text; });
     REQUIRE_MESSAGE(schema != methods.end(), name.text);
     called.insert(name.text);
     for (const Value& example : need(*schema, "examples").items) {

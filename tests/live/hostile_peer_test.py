@@ -1,0 +1,147 @@
+"""Whatever anybody puts on a channel's topic: it is refused and counted, and does nothing to state, memory or the next write."""
+
+import json
+import random
+import time
+import unittest
+
+import fixtures
+from daemon import wait_until
+from fixtures import Eavesdropper, identity, publish, topic_of, wait_for
+
+GROWTH_BYTES_MAX = 24 << 20
+LOG_BYTES_MAX = 16 << 10
+
+trio = None
+
+
+def setUpModule():
+    global trio
+    trio = fixtures.Trio()
+
+
+def tearDownModule():
+    if trio:
+        trio.close()
+
+
+class Case(unittest.TestCase):
+    """A log of a and b; an attacker beside b's Kubo. At the end all is as it was and goes on."""
+
+    def setUp(self):
+        self.a, self.b = trio.a, trio.b
+        self.name = self._testMethodName.removeprefix("test_")
+        self.rng = random.Random(self.name)
+        address = self.a.call("channel.create", name=self.name, type="log")["address"]
+        self.topic = topic_of(address)
+        self.ear = Eavesdropper(trio.k2, self.topic)
+        self.b.call("channel.join", address=address, name=self.name)
+        wait_for(self.b, self.name, self.a.call("channel.grant", channel=self.name, id=identity(self.b), role="write")["at"])
+        for writer, reader in ((self.a, self.b), (self.b, self.a)) * 3:
+            wait_for(reader, self.name, writer.call("log.add", channel=self.name, value=f"by {identity(writer)}")["at"])
+        self.heard = list(self.ear.messages)
+        self.assertGreater(len(self.heard), 6)
+        self.before = self.state()
+        self.members = self.a.call("channel.members", channel=self.name)
+        self.resident = [one.resident_bytes() for one in (self.a, self.b)]
+        self.logged = [one.log_path.stat().st_size for one in (self.a, self.b)]
+        self.refused = [self.refusals(one) for one in (self.a, self.b)]
+
+    def state(self):
+        return [one.call("log.list", channel=self.name, limit=1000)["entries"] for one in (self.a, self.b)]
+
+    def refusals(self, daemon):
+        return sum(daemon.call("system.stats")["refused"].values())
+
+    def received(self, daemon):
+        return daemon.call("system.stats")["messages"]["received"]
+
+    def attack(self, messages):
+        """All of them, until both have had most of them (Kubo loses some)."""
+        before = [self.received(one) for one in (self.a, self.b)]
+        publish(trio.k2, self.topic, *messages)
+        for one, count in zip((self.a, self.b), before):
+            wait_until(lambda: self.received(one) >= count + len(messages) * 0.5, 20, 0.05)
+
+    def tearDown(self):
+        with self.ear:
+            self.assertEqual(self.state(), self.before)
+            self.assertEqual(self.a.call("channel.members", channel=self.name), self.members)
+            for writer, reader in ((self.a, self.b), (self.b, self.a)):
+                started = time.monotonic()
+                wait_for(reader, self.name, writer.call("log.add", channel=self.name, value="and on")["at"])
+                self.assertLess(time.monotonic() - started, 5)
+            listed = self.state()
+            self.assertEqual(listed[0], listed[1])
+            self.assertEqual(len(listed[0]), len(self.before[0]) + 2)
+        for one, resident, logged in zip((self.a, self.b), self.resident, self.logged):
+            self.assertLess(one.resident_bytes() - resident, GROWTH_BYTES_MAX)
+            self.assertLess(one.log_path.stat().st_size - logged, LOG_BYTES_MAX)
+
+    def all_counted(self):
+        for one, before in zip((self.a, self.b), self.refused):
+            self.assertGreater(self.refusals(one), before)
+
+
+class OnTheTopic(Case):
+    def test_noise(self):
+        self.attack([self.rng.randbytes(self.rng.choice((1, 10, 100, 1000))) for _ in range(100)])
+        self.attack([self.rng.randbytes(600_000) for _ in range(5)])
+        publish(trio.k2, self.topic, self.rng.randbytes(900_000), self.rng.randbytes(1_000_000))
+        self.attack([b"\x9f" * 5000, b"\xa1" * 5000, b"\xbf" + b"\xff" * 100, b"\x5b" + b"\xff" * 8, b"{}", b"\xf6", b"\x81" * 200])
+        self.all_counted()
+
+    def test_replayed(self):
+        self.attack(self.heard * 10)
+
+    def test_changed(self):
+        """One bit or one piece of a message that was right."""
+        changed = []
+        for message in self.heard * 6:
+            flipped = bytearray(message)
+            flipped[self.rng.randrange(len(flipped))] ^= 1 << self.rng.randrange(8)
+            cut = self.rng.randrange(1, len(message))
+            changed += [bytes(flipped), message[:cut], message + b"\0", message[:cut] + self.rng.choice(self.heard)[cut:]]
+        self.attack(changed)
+        self.all_counted()
+
+    def test_of_another_channel(self):
+        other = topic_of(trio.c.call("channel.create", name=f"not {self.name}", type="log")["address"])
+        with Eavesdropper(trio.k2, other) as ear:
+            for number in range(5):
+                trio.c.call("log.add", channel=f"not {self.name}", value=number)
+            wait_until(lambda: len(ear.messages) >= 3)
+            self.attack(ear.messages * 5)
+        self.all_counted()
+
+    def test_flood(self):
+        """More than anybody may send; the budget is that of b's Kubo, and a's own messages are not held up by it."""
+        publish(trio.k2, self.topic, *[self.rng.randbytes(2000) for _ in range(1500)], pause_s=0)
+        started = time.monotonic()
+        wait_for(self.b, self.name, self.a.call("log.add", channel=self.name, value="through it all")["at"])
+        self.assertLess(time.monotonic() - started, 5)
+        wait_for(self.a, self.name, self.b.call("log.add", channel=self.name, value="both ways")["at"])
+        for one in (self.a, self.b):
+            self.assertEqual(len(one.call("log.list", channel=self.name)["entries"]), len(self.before[0]) + 2)
+        self.before = self.state()
+        self.all_counted()
+
+
+class Strangers(Case):
+    def test_a_member_of_nothing(self):
+        """c knows the address, and has no grant: it takes part and changes nothing."""
+        address = self.a.call("channel.info", channel=self.name)["address"]
+        trio.c.call("channel.join", address=address, name=self.name)
+        wait_for(trio.c, self.name, self.a.call("channel.clock", channel=self.name)["at"])
+        # What c writes in a channel of its own, brought into this one.
+        own = trio.c.call("channel.create", name=f"own {self.name}", type="log", public=True)["address"]
+        with Eavesdropper(trio.k2, topic_of(own)) as ear:
+            trio.c.call("log.add", channel=f"own {self.name}", value="forged")
+            wait_until(lambda: ear.messages)
+            self.attack(ear.messages * 3)
+        for one in (self.a, self.b):
+            self.assertNotIn(identity(trio.c), json.dumps(one.call("channel.members", channel=self.name)))
+
+
+if __name__ == "__main__":
+    unittest.main()
