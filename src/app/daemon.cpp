@@ -102,6 +102,7 @@ Daemon::Daemon(const Config& config, store::DataFolder folder, access::Identity 
   backend_.started_mono_ms = clock_.mono_ms();
   backend_.identity = identity_->did();
   backend_.submit = [this](std::function<void(engine::Engine&)> job) { to_engine(std::move(job)); };
+  backend_.kubo_refused = [this] { return kubo_.snapshot().bad_answers; };
   backend_.read = [this](std::function<void()> job) { reader_worker_.run(std::move(job)); };
   backend_.stop = [this] { asio::post(loop_, [this] { stop(); }); };
 }
@@ -258,10 +259,12 @@ void Daemon::stop() {
   // What was taken is finished and answered; what comes from now on is refused.
   reader_worker_.stop();
   engine_worker_.stop();
+  // Who waits in the engine is answered by its end, and that goes out before the connections close.
+  backend_.directory = nullptr;
+  engine_.reset();
   asio::post(loop_, [this] {
     server_.close();
     kubo_.stop();
-    engine_.reset();
     store_.reset();
     log::info("app", "stopped");
   });

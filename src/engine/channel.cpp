@@ -206,6 +206,7 @@ void Channel::finish_node(list::Node& node, const std::vector<Bytes>& ops, bool 
   ++world_.stats.nodes_written;
   world_.must_sync = true;
   if (block.size() <= limits::kInlineNodeBytesMax) fresh_.push_back(block);
+  else world_.outbox_urgent = true;
 }
 
 void Channel::close_node() {

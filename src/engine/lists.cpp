@@ -196,14 +196,20 @@ bool Lists::open_list(const list::ListId& id, const access::Membership& membersh
 }
 
 void Lists::drain(const list::ListId& id, const access::Membership& membership) {
+  while (drain_run(id, membership)) {
+  }
+}
+
+// Holds the next run of what waits; false when there is none.
+bool Lists::drain_run(const list::ListId& id, const access::Membership& membership) {
   const auto it = waiting_.find(id);
-  if (it == waiting_.end()) return;
+  if (it == waiting_.end()) return false;
   ListState* state = find(id);
-  if (!state && !open_list(id, membership)) return;
+  if (!state && !open_list(id, membership)) return false;
   const ListRecord before = state ? state->record : ListRecord{};
   auto& nodes = it->second.nodes;
   while (!nodes.empty() && nodes.begin()->first <= before.held.number) drop(id, nodes.begin()->first);
-  if (!waiting_.contains(id)) return;
+  if (!waiting_.contains(id)) return false;
 
   // The run that follows what is held, linked by hashes: one signature at its end covers all of it.
   const uint64_t latest_ms = world_.wall_ms() + limits::kFutureMs;
@@ -240,7 +246,7 @@ void Lists::drain(const list::ListId& id, const access::Membership& membership) 
     while (run.size() > 1 && !run.back()->verified) run.pop_back();
     tries = 1;
   }
-  if (run.empty()) return;
+  if (run.empty()) return false;
   if (!state) {
     state = &lists_[id];
     state->record.name = run.front()->node.list;
@@ -251,8 +257,10 @@ void Lists::drain(const list::ListId& id, const access::Membership& membership) 
   for (Arrived& arrived : accepted) {
     ++world_.stats.nodes_received;
     events_.came.insert(id);
+    world_.must_keep = true;
     hold(*state, std::move(arrived));
   }
+  return true;
 }
 
 // It says it stands where we hold a node already: the same one again, or a fork.

@@ -75,6 +75,7 @@ class Lists {
     uint64_t since_ms = 0;  ///< mono
   };
   void drain(const list::ListId& id, const access::Membership& membership);
+  bool drain_run(const list::ListId& id, const access::Membership& membership);
   bool open_list(const list::ListId& id, const access::Membership& membership);
   void hold(ListState& state, Arrived arrived);
   void compare_with_held(ListState& state, Arrived arrived);

@@ -12,6 +12,7 @@ namespace {
 constexpr size_t kBatchMax = 256;
 constexpr size_t kBatchBytesMax = 2 << 20;
 constexpr size_t kLargeBatchesMax = 8;
+constexpr uint64_t kGatherMs = 20;
 constexpr uint64_t kRetryMs = 500;
 constexpr unsigned kBackoffMax = 6;
 
@@ -40,7 +41,12 @@ void Outbox::on_offline() {
 void Outbox::drain() {
   send_large();
   if (recount_) (void)open();
-  if (!world_.kubo.connected || draining_ || world_.outbox == 0 || world_.now_ms() < retry_at_ms_) return;
+  const uint64_t now = world_.now_ms();
+  if (!world_.kubo.connected || draining_ || world_.outbox == 0 || now < retry_at_ms_) return;
+  if (ripe_at_ms_ == 0) ripe_at_ms_ = now + kGatherMs;
+  if (now < ripe_at_ms_ && world_.outbox < kBatchMax && !world_.outbox_urgent) return;
+  ripe_at_ms_ = 0;
+  world_.outbox_urgent = false;
   Batch batch;
   std::vector<Block> blocks;
   size_t bytes = 0;
@@ -65,6 +71,11 @@ void Outbox::drain() {
   batches_[ticket] = std::move(batch);
   world_.stats.blocks_put += blocks.size();
   world_.ports.blocks.put(ticket, std::move(blocks));
+}
+
+uint64_t Outbox::due_ms() const {
+  if (!world_.kubo.connected || draining_ || world_.outbox == 0) return UINT64_MAX;
+  return std::max(ripe_at_ms_, retry_at_ms_);
 }
 
 void Outbox::put_large(uint32_t channel, std::vector<Block> blocks, std::vector<sync::LargeNode> names) {

@@ -18,8 +18,11 @@ class Outbox {
 
   void on_online();
   void on_offline();
-  /// Hands the next batch to Kubo, unless one is on its way. After the commit.
+  /// Hands the next batch to Kubo, unless one is on its way. After the commit. Nodes gather for a moment, so that their
+  /// announcement goes first and one request takes many; large ones, which nobody gets otherwise, go at once.
   void drain();
+  /// When `drain` has something to do (mono).
+  uint64_t due_ms() const;
   /// Nodes too large for a message: put (again) after the commit, then named to the channel.
   void put_large(uint32_t channel, std::vector<Block> blocks, std::vector<sync::LargeNode> names);
   /// What is in Kubo now and too large to travel inline, by channel: to be announced by CID.
@@ -38,6 +41,7 @@ class Outbox {
   World& world_;
   std::map<uint64_t, Batch> batches_;  ///< By ticket: on their way.
   bool draining_ = false;
+  uint64_t ripe_at_ms_ = 0;  ///< Until when nodes gather; 0: none do.
   struct Large {
     uint32_t channel;
     std::vector<Block> blocks;

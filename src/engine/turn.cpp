@@ -208,7 +208,8 @@ Result<void> Engine::Impl::commit() {
   if (world.txn.empty()) return {};
   // What came from others is shown at once, and made durable before anything that promises it leaves.
   PTWOP_CHECK(world.ports.store.commit(world.txn.changes(), world.must_sync));
-  unsynced = !world.must_sync;
+  if (world.must_sync) unsynced = false;
+  else if (world.must_keep) unsynced = true;
   return {};
 }
 
@@ -262,11 +263,12 @@ uint64_t Engine::turn() {
   const auto committed = e.commit();
   world.txn.clear();
   world.broken.reset();
-  world.must_sync = false;
+  world.must_sync = world.must_keep = false;
   if (committed) e.conclude(touched);
   else e.discard(committed.error());
 
   uint64_t next = world.now_ms() + kIdleTickMs;
+  next = std::min(next, e.outbox.due_ms());
   if (!e.due.empty()) next = std::min(next, e.due.begin()->first);
   for (const auto& waiter : e.waiters) next = std::min(next, waiter.peer.empty() ? waiter.deadline_ms : std::min(waiter.deadline_ms, waiter.ask_at_ms));
   return next;

@@ -21,12 +21,15 @@ struct World {
   uint64_t boot = 0;           ///< Rises with every start.
   uint64_t tickets = 0;        ///< The last one given to BlockStore::put.
   uint64_t outbox = 0;         ///< Own nodes not yet in Kubo.
+  bool outbox_urgent = false;  ///< One of them is too large to be announced otherwise.
   uint64_t message_count = 0;  ///< Rises with every message sent.
 
   /// Answers of this turn: called after the commit with null, or with why it failed.
   std::vector<std::function<void(const Error*)>> replies;
   /// True if something in this turn must be durable before the turn ends.
   bool must_sync = false;
+  /// True if this turn took in what clocks and tokens will promise: durable before anything goes out.
+  bool must_keep = false;
   /// A read or write of the store failed in mid-turn: the turn is discarded.
   std::optional<Error> broken;
 

@@ -31,6 +31,8 @@ struct Backend {
   std::string reason = "starting";  ///< Why it is not ready, for a person; empty when ready.
   std::string identity;             ///< did:key; empty until it is known.
   KuboSnapshot kubo;
+  /// Answers and messages of Kubo that were refused since start. May be unset.
+  std::function<uint64_t()> kubo_refused;
 
   const Clock* clock = nullptr;  ///< From the start. Its functions are safe from any thread.
   uint64_t started_mono_ms = 0;

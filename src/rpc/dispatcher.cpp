@@ -95,9 +95,9 @@ Dispatcher::Outcome Dispatcher::start(const json::Value& request, std::string_vi
   const Request::Context context{backend_, stats_, mailbox_, caller, tag};
   Request call(context, *method, *bound, id, out);
   const Result<void> outcome = handler.run(call);
-  if (call.is_later()) {
+  if (const auto size = call.taken_later()) {
     ++stats_.in_flight;
-    return Outcome::later;
+    return *size == AnswerSize::large ? Outcome::later_large : Outcome::later;
   }
   if (!outcome.ok()) return refused(outcome.error());
   if (id)

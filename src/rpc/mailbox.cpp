@@ -32,7 +32,7 @@ void Mailbox::deliver() {
     if (answer.refused) stats_.refuse(*answer.refused);
     --stats_.in_flight;
     if (!std::exchange(answer.caller->answered_, true)) callers.push_back(answer.caller);
-    answer.caller->on_answer(answer.tag, std::move(answer.text));
+    answer.caller->on_answer(answer.tag, answer.size, std::move(answer.text));
   }
   for (const auto& caller : callers) {
     caller->answered_ = false;

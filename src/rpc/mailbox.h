@@ -17,13 +17,16 @@ class io_context;
 
 namespace ptwop::rpc {
 
+/// What an answer that comes later may grow to: `large` for those that hold stored values.
+enum class AnswerSize : uint8_t { small, large };
+
 /// Whoever sent requests. Lives on the loop's thread.
 class Caller {
  public:
   virtual ~Caller() = default;
   /// The answer to the request that was started under `tag`: one JSON object, or empty for a
-  /// notification.
-  virtual void on_answer(uint64_t tag, std::string text) = 0;
+  /// notification. `size` is what was foretold when it was started.
+  virtual void on_answer(uint64_t tag, AnswerSize size, std::string text) = 0;
   /// After the last on_answer of a turn of the loop: send.
   virtual void on_answers_end() = 0;
 
@@ -35,6 +38,7 @@ class Caller {
 struct Answer {
   std::shared_ptr<Caller> caller;
   uint64_t tag = 0;
+  AnswerSize size = AnswerSize::small;
   std::string text;
   std::optional<Code> refused;  ///< The code of an error: to be counted.
 };

@@ -98,10 +98,11 @@ Result<Bound> bind_params(const Method& method, const json::Value* params) {
 
 struct Later::State {
   State(std::shared_ptr<Mailbox> mailbox_in, std::shared_ptr<Caller> caller_in, uint64_t tag_in,
-        std::optional<std::string> id_in)
+        AnswerSize size_in, std::optional<std::string> id_in)
       : mailbox(std::move(mailbox_in)),
         caller(std::move(caller_in)),
         tag(tag_in),
+        size(size_in),
         id(std::move(id_in)) {}
   State(const State&) = delete;
   State& operator=(const State&) = delete;
@@ -114,7 +115,7 @@ struct Later::State {
     if (settled.exchange(true)) return;
     std::string text;
     if (id) append_error(text, *id, error);
-    mailbox->put({std::move(caller), tag, std::move(text), error.code});
+    mailbox->put({std::move(caller), tag, size, std::move(text), error.code});
   }
 
   void result(std::string_view object) {
@@ -125,19 +126,21 @@ struct Later::State {
       text += object;
       text += '}';
     }
-    mailbox->put({std::move(caller), tag, std::move(text), std::nullopt});
+    mailbox->put({std::move(caller), tag, size, std::move(text), std::nullopt});
   }
 
   std::shared_ptr<Mailbox> mailbox;
   std::shared_ptr<Caller> caller;
   uint64_t tag;
+  AnswerSize size;
   std::optional<std::string> id;  ///< Nothing: a notification.
   std::atomic<bool> settled{false};
 };
 
 Later::Later(std::shared_ptr<Mailbox> mailbox, std::shared_ptr<Caller> caller, uint64_t tag,
-             std::optional<std::string> id)
-    : state_(std::make_shared<State>(std::move(mailbox), std::move(caller), tag, std::move(id))) {}
+             AnswerSize size, std::optional<std::string> id)
+    : state_(std::make_shared<State>(std::move(mailbox), std::move(caller), tag, size,
+                                     std::move(id))) {}
 void Later::result(std::string_view object) const { state_->result(object); }
 void Later::fail(const Error& error) const { state_->fail(error); }
 void Later::settle(const Result<void>& outcome, std::string_view object) const {
@@ -174,9 +177,9 @@ std::string& Request::result() {
 
 void Request::take_back() { out_.resize(mark_); }
 
-Later Request::later() {
-  later_ = true;
-  return {context_.mailbox, context_.caller, context_.tag, id_};
+Later Request::later(AnswerSize size) {
+  later_ = size;
+  return {context_.mailbox, context_.caller, context_.tag, size, id_};
 }
 
 }  // namespace ptwop::rpc

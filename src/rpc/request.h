@@ -30,7 +30,7 @@ Result<Bound> bind_params(const Method& method, const json::Value* params);
 class Later {
  public:
   Later(std::shared_ptr<Mailbox> mailbox, std::shared_ptr<Caller> caller, uint64_t tag,
-        std::optional<std::string> id);
+        AnswerSize size, std::optional<std::string> id);
 
   void result(std::string_view object) const;  ///< One JSON object.
   void fail(const Error& error) const;
@@ -90,8 +90,9 @@ class Request {
 
   std::string& result();
   void take_back();  ///< Undoes `result()`.
-  Later later();
-  bool is_later() const { return later_; }
+  Later later(AnswerSize size = AnswerSize::small);
+  /// The size given to `later`; nothing when it was not called.
+  std::optional<AnswerSize> taken_later() const { return later_; }
 
  private:
   const Context& context_;
@@ -100,7 +101,7 @@ class Request {
   const std::optional<std::string>& id_;
   std::string& out_;
   size_t mark_;
-  bool later_ = false;
+  std::optional<AnswerSize> later_;
 };
 
 /// What every file in methods/ offers.

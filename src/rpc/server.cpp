@@ -3,16 +3,28 @@
 #include <unistd.h>
 
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <unordered_set>
+#include <vector>
 
 #include "net/unix_server.h"
 #include "rpc/session.h"
 
 namespace ptwop::rpc {
 
+namespace {
+
+// At the end: how often it is seen who has been sent everything, and how many times before the rest
+// is cut off.
+constexpr auto kEndCheckTime = std::chrono::milliseconds(50);
+constexpr int kEndChecks = 20;
+
+}  // namespace
+
 struct Server::Impl : std::enable_shared_from_this<Impl> {
   Impl(boost::asio::io_context& io_context, Backend& backend)
       : loop(io_context),
+        end_timer(io_context),
         mailbox(std::make_shared<Mailbox>(io_context, stats)),
         dispatcher(backend, mailbox, stats),
         listener(io_context, [this](int fd, const net::Peer& peer) { accept(fd, peer); }) {}
@@ -34,6 +46,7 @@ struct Server::Impl : std::enable_shared_from_this<Impl> {
       if (!self) return;
       std::erase_if(self->sessions, [key](const auto& held) { return held.get() == key; });
       self->stats.connections = self->sessions.size();
+      if (self->sessions.empty()) self->end_timer.cancel();
     };
     session->start();
   }
@@ -41,10 +54,27 @@ struct Server::Impl : std::enable_shared_from_this<Impl> {
   void close() {
     listener.close();
     mailbox->close();
-    for (const auto& session : std::exchange(sessions, {})) session->finish();
+    for (const auto& session : all()) session->finish();
+    end_rest(kEndChecks);
   }
 
+  /// Meanwhile what clients still send is thrown away, so that most of them see a clean end.
+  void end_rest(int checks) {
+    if (sessions.empty()) return;
+    end_timer.expires_after(kEndCheckTime);
+    end_timer.async_wait([self = shared_from_this(), checks](boost::system::error_code cancelled) {
+      if (cancelled) return;
+      for (const auto& session : self->all())
+        if (checks == 1 || session->all_sent()) session->close();
+      self->end_rest(checks - 1);
+    });
+  }
+
+  /// A copy: sessions leave the set as they close.
+  std::vector<std::shared_ptr<Session>> all() const { return {sessions.begin(), sessions.end()}; }
+
   boost::asio::io_context& loop;
+  boost::asio::steady_timer end_timer;
   Stats stats;
   std::shared_ptr<Mailbox> mailbox;
   Dispatcher dispatcher;
@@ -60,5 +90,6 @@ Result<void> Server::adopt(int fd) { return impl_->listener.adopt(fd); }
 void Server::stop_listening() { impl_->listener.close(); }
 void Server::close() { impl_->close(); }
 size_t Server::connections() const { return impl_->sessions.size(); }
+size_t Server::in_flight() const { return impl_->stats.in_flight; }
 
 }  // namespace ptwop::rpc

@@ -31,9 +31,11 @@ class Server {
 
   /// Takes no new connections and removes the socket.
   void stop_listening();
-  /// Ends every connection once what was answered is sent. Answers that come later are dropped.
+  /// Ends every connection once what was answered is sent, within a second: who has not read it by
+  /// then is cut off. Answers that come later are dropped.
   void close();
   size_t connections() const;
+  size_t in_flight() const;  ///< Requests of all connections that were started and not answered.
 
  private:
   struct Impl;

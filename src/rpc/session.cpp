@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/limits.h"
 #include "rpc/request_id.h"
 
@@ -11,6 +13,9 @@ namespace {
 // From here on a batch's answers are handed on while the rest is still under way, so that they need
 // not all be in memory.
 constexpr size_t kStreamBytes = 256 << 10;
+// What is being read for a client cannot be counted as unread yet: each may become a page. A few at
+// a time hide the way to the reader's thread and back.
+constexpr size_t kLargeInFlightMax = 4;
 
 }  // namespace
 
@@ -53,19 +58,26 @@ void Session::pump() {
   pause_reading(batch_left() || !room_for_line());
 }
 
-bool Session::room_for_line() {
-  if (in_flight_ >= limits::kInFlightMax) return false;
-  if (unsent() + held_.size() < limits::kUnreadReplyBytesMax) return true;
-  flush();
-  return !closed() && unsent() + held_.size() < limits::kUnreadReplyBytesMax;
+bool Session::all_in_flight() const {
+  return in_flight_ >= limits::kInFlightMax || large_in_flight_ >= kLargeInFlightMax;
 }
 
-/// Held answers wait for the streaming batch, so they must not keep that one back.
+bool Session::room_for_line() {
+  if (all_in_flight()) return false;
+  const auto room = [this] {
+    return unsent() + held_.size() + kept_ < limits::kUnreadReplyBytesMax;
+  };
+  if (room()) return true;
+  flush();
+  return !closed() && room();
+}
+
+/// Held and kept answers wait for the streaming batch, so they must not keep that one back.
 bool Session::room_for(const Batch& batch) {
-  if (in_flight_ >= limits::kInFlightMax) return false;
+  if (all_in_flight()) return false;
   if (unsent() >= limits::kUnreadReplyBytesMax) flush();
   if (closed() || unsent() >= limits::kUnreadReplyBytesMax) return false;
-  return batch.streaming || held_.size() + batch.answers.size() < limits::kUnreadReplyBytesMax;
+  return batch.streaming || held_.size() + kept_ < limits::kUnreadReplyBytesMax;
 }
 
 bool Session::start_next_line() {
@@ -102,11 +114,16 @@ void Session::start_line(std::string_view line) {
   if (document->is(json::Kind::array)) return start_batch(std::move(*document), line);
   std::string& target = line_out();
   const size_t mark = target.size();
-  if (part_.dispatcher.start(*document, line, caller(), 0, target) == Dispatcher::Outcome::later) {
-    ++in_flight_;
-  } else if (target.size() > mark) {
+  if (!took(part_.dispatcher.start(*document, line, caller(), 0, target)) && target.size() > mark)
     target += '\n';
-  }
+}
+
+/// Counts what is answered later; false for what was answered at once.
+bool Session::took(Dispatcher::Outcome outcome) {
+  if (outcome == Dispatcher::Outcome::answered) return false;
+  ++in_flight_;
+  if (outcome == Dispatcher::Outcome::later_large) ++large_in_flight_;
+  return true;
 }
 
 void Session::start_batch(json::Value document, std::string_view line) {
@@ -132,9 +149,8 @@ bool Session::start_next_of_batch() {
   const size_t index = batch.next++;
   const std::string_view source = batch.sources.empty() ? std::string_view() : batch.sources[index];
   std::string answer;
-  if (part_.dispatcher.start(batch.document.items[index], source, caller(), at->first, answer) ==
-      Dispatcher::Outcome::later) {
-    ++in_flight_;
+  if (took(part_.dispatcher.start(batch.document.items[index], source, caller(), at->first,
+                                  answer))) {
     ++batch.waiting;
   } else {
     add_to_batch(at, answer);
@@ -149,22 +165,30 @@ std::string& Session::line_out() { return streaming_ != 0 ? held_ : out(); }
 void Session::add_to_batch(Batches::iterator at, std::string_view answer) {
   Batch& batch = at->second;
   if (answer.empty()) return;
-  if (!batch.streaming && batch.answers.empty())
-    batch.answers += '[';
-  else
-    batch.answers += ',';
-  batch.answers += answer;
-  if (!batch.streaming && streaming_ == 0 && batch.answers.size() >= kStreamBytes) {
-    batch.streaming = true;
-    streaming_ = at->first;
+  if (batch.streaming) {
+    out() += ',';
+    out() += answer;
+    return;
   }
-  if (batch.streaming) out() += std::exchange(batch.answers, {});
+  batch.answers += batch.answers.empty() ? '[' : ',';
+  batch.answers += answer;
+  kept_ += answer.size() + 1;
+  if (streaming_ == 0 && batch.answers.size() >= kStreamBytes) stream(at);
+}
+
+/// From here on its answers are handed on as they come.
+void Session::stream(Batches::iterator at) {
+  at->second.streaming = true;
+  streaming_ = at->first;
+  kept_ -= at->second.answers.size();
+  out() += std::exchange(at->second.answers, {});
 }
 
 void Session::end_batch_if_done(Batches::iterator at) {
   Batch& batch = at->second;
   if (!batch.exhausted() || batch.waiting > 0) return;
-  if (batch.streaming) {
+  const bool streamed = batch.streaming;
+  if (streamed) {
     out() += "]\n";
     streaming_ = 0;
     out() += std::exchange(held_, {});
@@ -172,12 +196,19 @@ void Session::end_batch_if_done(Batches::iterator at) {
     std::string& target = line_out();
     target += batch.answers;
     target += "]\n";
+    kept_ -= batch.answers.size();
   }
   batches_.erase(at);
+  if (!streamed) return;
+  // Who waited for its turn may have kept so much that nothing more of it is started.
+  const auto next = std::ranges::find_if(
+      batches_, [](const auto& one) { return one.second.answers.size() >= kStreamBytes; });
+  if (next != batches_.end()) stream(next);
 }
 
-void Session::on_answer(uint64_t tag, std::string text) {
+void Session::on_answer(uint64_t tag, AnswerSize size, std::string text) {
   --in_flight_;
+  if (size == AnswerSize::large) --large_in_flight_;
   if (closed() || refused_) return;
   if (tag == 0) {
     if (text.empty()) return;

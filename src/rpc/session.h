@@ -22,6 +22,8 @@ class Session final : public net::UnixStream, public Caller {
  public:
   Session(boost::asio::io_context& loop, int fd, const SessionPart& part);
 
+  /// Nothing is left to be handed to the kernel.
+  bool all_sent() const { return unsent() == 0; }
   /// Gives one error of the protocol and ends the connection.
   void refuse(Code code, std::string message);
 
@@ -46,27 +48,32 @@ class Session final : public net::UnixStream, public Caller {
   void on_room() override { pump(); }
   void on_closed() override;
   // Caller
-  void on_answer(uint64_t tag, std::string text) override;
+  void on_answer(uint64_t tag, AnswerSize size, std::string text) override;
   void on_answers_end() override;
 
   void pump();
   bool batch_left() const;
   bool start_next_line();
   void start_line(std::string_view line);
+  bool took(Dispatcher::Outcome outcome);
   void start_batch(json::Value document, std::string_view line);
   bool start_next_of_batch();
 
+  bool all_in_flight() const;
   bool room_for_line();
   bool room_for(const Batch& batch);
   std::string& line_out();
   void add_to_batch(Batches::iterator batch, std::string_view answer);
+  void stream(Batches::iterator batch);
   void end_batch_if_done(Batches::iterator batch);
   std::shared_ptr<Caller> caller();
 
   SessionPart part_;
   Framing framing_;
   size_t in_flight_ = 0;
+  size_t large_in_flight_ = 0;  ///< Those of them whose answers may be large.
   Batches batches_;
+  size_t kept_ = 0;          ///< Bytes of `answers` of all batches.
   uint64_t last_batch_ = 0;  ///< Tags of batches count from 1; 0 is a request of its own.
   uint64_t streaming_ =
       0;  ///< The batch whose array is half written; others' answers are held meanwhile.

@@ -48,12 +48,15 @@ rocksdb::ColumnFamilyOptions table_options(const std::shared_ptr<rocksdb::Cache>
   blocks.cache_index_and_filter_blocks = true;
   blocks.pin_l0_filter_and_index_blocks_in_cache = true;
   blocks.data_block_index_type = rocksdb::BlockBasedTableOptions::kDataBlockBinaryAndHash;
+  blocks.block_restart_interval = 4;  // fewer neighbours to read past; our keys are short
 
   rocksdb::ColumnFamilyOptions options;
   options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(blocks));
   options.compression = compression();
   options.write_buffer_size = kMemtableBytesMax;
   options.max_write_buffer_number = 3;
+  options.memtable_prefix_bloom_size_ratio = 0.02;  // most keys asked for are not in there
+  options.memtable_whole_key_filtering = true;
   options.target_file_size_base = 16 << 20;
   options.max_bytes_for_level_base = 64 << 20;
   options.level_compaction_dynamic_level_bytes = true;

@@ -48,7 +48,7 @@ Result<void> read_point(Request& request, const engine::ChannelRef& channel, std
   const Result<void> outcome = render(memory, key, request.result());
   if (outcome.ok() || outcome.error().code != Code::overloaded) return outcome;
   request.take_back();
-  request.backend.read([later = request.later(), &store, channel, key = std::string(key), render] {
+  request.backend.read([later = request.later(AnswerSize::large), &store, channel, key = std::string(key), render] {
     std::string object;
     const engine::StateView any(store, channel->number);
     const Result<void> read = render(any, key, object);
@@ -62,7 +62,7 @@ Result<void> read_point(Request& request, const engine::ChannelRef& channel, std
 template <class Render>
 void read_scan(Request& request, const engine::ChannelRef& channel, Render render) {
   const engine::StateStore& store = *request.backend.store;
-  request.backend.read([later = request.later(), &store, channel, render] {
+  request.backend.read([later = request.later(AnswerSize::large), &store, channel, render] {
     std::string object;
     const engine::StateView any(store, channel->number);
     const Result<void> read = render(any, object);

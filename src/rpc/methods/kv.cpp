@@ -61,7 +61,7 @@ Result<void> render_siblings(const std::vector<types::KvEntry>& entries, uint64_
 
 /// Needs the nodes themselves: the engine's thread has them.
 void get_with_siblings(Request& request, const engine::ChannelRef& channel, std::string_view key) {
-  request.backend.submit([later = request.later(), store = request.backend.store,
+  request.backend.submit([later = request.later(AnswerSize::large), store = request.backend.store,
                           clock = request.backend.clock, channel,
                           key = std::string(key)](engine::Engine& engine) {
     const auto source = engine.source(channel);

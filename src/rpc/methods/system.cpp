@@ -40,17 +40,20 @@ void group(json::Writer& w, std::string_view name, std::initializer_list<Counter
   w.end_object();
 }
 
-/// Requests refused by the kind of their error, and what came from other replicas by the engine's
-/// kinds.
-void refused_group(json::Writer& w, const Stats& rpc, const engine::EngineStats& engine) {
+/// Requests refused by the kind of their error, what came from other replicas by the engine's
+/// kinds, and what was no good before the engine saw it.
+void refused_group(json::Writer& w, const Stats& rpc, uint64_t kubo,
+                   const engine::EngineStats& engine) {
   std::map<std::string, uint64_t> all = engine.refused;
+  if (kubo > 0) all["kubo"] = kubo;
   for (const auto& [code, count] : rpc.refused) all[std::string(error_row(code).kind)] += count;
   w.key("refused").object();
   for (const auto& [kind, count] : all) w.key(kind).number(count);
   w.end_object();
 }
 
-std::string render_stats(const Stats& rpc, const engine::EngineStats& engine) {
+std::string render_stats(const Stats& rpc, uint64_t kubo_refused,
+                         const engine::EngineStats& engine) {
   std::string out;
   json::Writer w(out);
   w.object();
@@ -58,7 +61,7 @@ std::string render_stats(const Stats& rpc, const engine::EngineStats& engine) {
         {{"total", rpc.requests}, {"notifications", rpc.notifications}, {"batches", rpc.batches}});
   group(w, "writes",
         {{"operations", engine.writes}, {"nodes", engine.nodes_written}, {"turns", engine.turns}});
-  refused_group(w, rpc, engine);
+  refused_group(w, rpc, kubo_refused, engine);
   group(w, "messages",
         {{"sent", engine.messages_sent},
          {"received", engine.messages_received},
@@ -104,8 +107,10 @@ Result<void> system_ready(Request& request) {
 }
 
 Result<void> system_stats(Request& request) {
-  request.backend.submit([later = request.later(), rpc = request.stats](engine::Engine& engine) {
-    later.result(render_stats(rpc, engine.stats()));
+  const auto& count = request.backend.kubo_refused;
+  request.backend.submit([later = request.later(), rpc = request.stats,
+                          kubo_refused = count ? count() : 0](engine::Engine& engine) {
+    later.result(render_stats(rpc, kubo_refused, engine.stats()));
   });
   return {};
 }

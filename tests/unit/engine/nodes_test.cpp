@@ -98,6 +98,7 @@ TEST_CASE_FIXTURE(Count, "an unsigned node of the future does not keep the genui
 TEST_CASE_FIXTURE(Count, "forged nodes behind genuine ones that wait do not keep the genuine ones from applying") {
   const list::Node one = node(add(1)), two = node(add(10), &one), three = node(add(100), &two);
   std::vector<list::Node> forged;
+  forged.reserve(100);
   const list::Node* last = &three;
   for (int i = 0; i < 20; ++i) {
     list::Node f = node(add(1'000), last);
@@ -106,7 +107,6 @@ TEST_CASE_FIXTURE(Count, "forged nodes behind genuine ones that wait do not keep
     forged.push_back(f);
     last = &forged.back();
   }
-  forged.reserve(100);
   deliver({two, three});
   deliver(forged);
   deliver({one});

@@ -168,6 +168,7 @@ TEST_CASE_FIXTURE(Own, "leaving a channel whose nodes are on their way to Kubo d
   engine->create("other", "count", true, [](Result<engine::ChannelRef>) {});
   write(add());
   engine->turn();
+  run_ms(100);
   CHECK(put_own_node());
   engine->leave("c", [](Result<bool>) {});
   engine->turn();

@@ -304,3 +304,11 @@ TEST_CASE_FIXTURE(Fixture, "a full disk refuses writes and not reads") {
   CHECK(member(put("a", R"("value":3)"), "at") != "");
   CHECK(member(get("a"), "value") == "3");
 }
+
+TEST_CASE("what was no good as it came from Kubo is counted") {
+  Daemon daemon;
+  Client client(daemon);
+  CHECK(member(client.call("system.stats"), "refused") == "{}");
+  daemon.on_loop([&] { daemon.backend.kubo_refused = [] { return uint64_t{3}; }; });
+  CHECK(member(client.call("system.stats"), "refused") == R"({"kubo":3})");
+}

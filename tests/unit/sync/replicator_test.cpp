@@ -140,6 +140,8 @@ TEST_CASE_FIXTURE(Stage, "who lacks something, and who has just started, is told
   run(500);
   CHECK(clocks.size() == 1);
   clocks.clear();
+  holdings[id(1)] = {{4, 40}, 0};
+  r.on_held(id(1), false, now);
   clock(2, {});
   run(500);
   CHECK(clocks.size() == 1);
