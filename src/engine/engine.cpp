@@ -202,7 +202,15 @@ void Engine::wait(const std::string& name, std::vector<std::string> tokens, uint
   }
   Channel* channel = e.find(name);
   if (!channel) return e.refuse(done, no_channel(name));
-  e.waiters.push_back({channel->view()->number, true, std::move(ats), std::move(peer), e.world.now_ms() + timeout_ms, 0, std::move(done)});
+  // Usually a token's node is on its way already; who waits for a peer's word has to ask for it.
+  const uint64_t now = e.world.now_ms();
+  const uint64_t ask_at = peer.empty() ? now + kAskMs : now;
+  e.waiters.push_back({.channel = channel->view()->number,
+                       .tokens = std::move(ats),
+                       .peer = std::move(peer),
+                       .deadline_ms = now + timeout_ms,
+                       .ask_at_ms = ask_at,
+                       .done = std::move(done)});
 }
 
 void Engine::clock(const std::string& name, Done<std::vector<std::string>> done) {

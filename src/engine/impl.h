@@ -14,6 +14,8 @@
 
 namespace ptwop::engine {
 
+inline constexpr uint64_t kAskMs = 500;
+
 struct Engine::Impl {
   struct Waiter {
     uint32_t channel = 0;
@@ -21,7 +23,8 @@ struct Engine::Impl {
     std::vector<list::At> tokens;
     std::string peer;
     uint64_t deadline_ms = 0;
-    uint64_t ask_at_ms = 0;  ///< When peers are asked (again) for their clocks.
+    uint64_t ask_at_ms = 0;  ///< When peers are asked (again) for their clocks…
+    uint64_t ask_again_ms = kAskMs;  ///< …and how long after that once more.
     Done<bool> done;
   };
 

@@ -13,7 +13,7 @@ constexpr uint64_t kManifestRetryMs = 10'000;
 constexpr uint64_t kRequestSweepMs = 60'000;
 constexpr size_t kRequestSweepMax = 10'000;
 constexpr uint64_t kRefusalsLogMs = 60'000;
-constexpr uint64_t kAskMs = 500;
+constexpr uint64_t kAskMsMax = 4'000;
 constexpr uint64_t kIdleTickMs = 1'000;
 
 }  // namespace
@@ -174,7 +174,7 @@ void Engine::Impl::check_waiters(const std::set<uint32_t>& settled) {
   const uint64_t now = world.now_ms();
   for (Waiter& waiter : waiters) {
     if (!std::exchange(waiter.fresh, false) && !settled.contains(waiter.channel) && now < waiter.deadline_ms &&
-        (waiter.peer.empty() || now < waiter.ask_at_ms))
+        now < waiter.ask_at_ms)
       continue;
     const auto it = channels.find(waiter.channel);
     Result<bool> all = it != channels.end();
@@ -185,8 +185,9 @@ void Engine::Impl::check_waiters(const std::set<uint32_t>& settled) {
       if (all && *all) waiter.tokens.pop_back();
     }
     if (all && !*all && now < waiter.deadline_ms) {
-      if (!waiter.peer.empty() && now >= waiter.ask_at_ms) {
-        waiter.ask_at_ms = now + kAskMs;
+      if (now >= waiter.ask_at_ms) {
+        waiter.ask_at_ms = now + waiter.ask_again_ms;
+        waiter.ask_again_ms = std::min(2 * waiter.ask_again_ms, kAskMsMax);
         it->second->talk().replicator().ask(now);
         schedule(*it->second);
       }
@@ -270,7 +271,7 @@ uint64_t Engine::turn() {
   uint64_t next = world.now_ms() + kIdleTickMs;
   next = std::min(next, e.outbox.due_ms());
   if (!e.due.empty()) next = std::min(next, e.due.begin()->first);
-  for (const auto& waiter : e.waiters) next = std::min(next, waiter.peer.empty() ? waiter.deadline_ms : std::min(waiter.deadline_ms, waiter.ask_at_ms));
+  for (const auto& waiter : e.waiters) next = std::min(next, std::min(waiter.deadline_ms, waiter.ask_at_ms));
   return next;
 }
 

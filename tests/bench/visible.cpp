@@ -18,7 +18,7 @@ using std::chrono::steady_clock;
 constexpr int kPubsubTimeoutMs = 3000;
 constexpr double kVisibleTimeoutS = 30;
 constexpr useconds_t kPollPauseUs = 50;  ///< Between two gets at B: polling must not take the core that Kubo needs.
-constexpr size_t kMessageBytes = 600;    ///< About what a node with one put of 200 B takes.
+constexpr size_t kMessageBytes = 900;    ///< What a message with one put of 200 B takes.
 
 std::string request(std::string_view path, std::string_view topic, std::string_view type, std::string_view body) {
   return fmt::format(
@@ -35,17 +35,21 @@ void read_published(Connection& api) {
     return answer.find("Transfer-Encoding: chunked") == std::string::npos || answer.ends_with("0\r\n\r\n");
   };
   while (!whole()) api.receive(answer);
-  if (!answer.starts_with("HTTP/1.1 200")) give_up("pubsub/pub: " + answer.substr(0, 300));
+  if (!answer.starts_with("HTTP/1.1 200")) give_up("pubsub/pub: " + answer);
 }
 
-/// One topic from A's Kubo to B's, on connections that stay open.
+/// One topic from A's Kubo to B's, on connections that stay open. Both subscribe, as two daemons that share a channel do.
 class RawPubsub {
  public:
   explicit RawPubsub(const Pair& pair)
-      : topic_(pair.topic), publish_(Connection::to_loopback(pair.api_a)), stream_(Connection::to_loopback(pair.api_b)) {
-    stream_.send(request("pubsub/sub", topic_, "text/plain", ""));
-    while (input_.find("\r\n\r\n") == std::string::npos) stream_.receive(input_);
-    if (!input_.starts_with("HTTP/1.1 200")) give_up("pubsub/sub: " + input_.substr(0, 300));
+      : topic_(pair.topic), publish_(Connection::to_loopback(pair.api_a)), own_(Connection::to_loopback(pair.api_a)),
+        stream_(Connection::to_loopback(pair.api_b)) {
+    for (Connection* const one : {&own_, &stream_}) {
+      input_.clear();
+      one->send(request("pubsub/sub", topic_, "text/plain", ""));
+      while (input_.find("\r\n\r\n") == std::string::npos) one->receive(input_);
+      if (!input_.starts_with("HTTP/1.1 200")) give_up("pubsub/sub: " + input_);
+    }
     const std::string payload(kMessageBytes, 'x');
     message_ = request("pubsub/pub", topic_, "multipart/form-data; boundary=edge",
                        "--edge\r\nContent-Disposition: form-data; name=\"file\"; filename=\"m\"\r\n"
@@ -54,7 +58,7 @@ class RawPubsub {
 
   /// µs until the message is read from B's stream; below 0 where it is lost.
   double once() {
-    while (stream_.receive(input_, 0)) {}
+    while (stream_.receive(input_, 0) || own_.receive(input_, 0)) {}
     input_.clear();
     const auto started = steady_clock::now();
     publish_.send(message_);
@@ -67,7 +71,7 @@ class RawPubsub {
 
  private:
   std::string topic_;
-  Connection publish_, stream_;
+  Connection publish_, own_, stream_;
   std::string input_, message_;
 };
 
@@ -119,7 +123,7 @@ void measure_visible(const Pair& pair) {
   size_t lost = 0;
   uint64_t key = 50'000'000;  // nobody else's
   std::mt19937 random{11};
-  const auto pause = [&] { ::usleep(10'000 + random() % 20'000); };  // what the last one left behind comes to rest
+  const auto pause = [&] { ::usleep(40'000 + random() % 20'000); };  // what the last one left behind comes to rest
   for (size_t i = 0; i < pair.count; ++i) {
     const double us = raw.once();
     us < 0 ? void(++lost) : pubsub.push_back(us);

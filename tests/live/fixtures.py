@@ -13,8 +13,12 @@ import time
 import unittest
 
 import kubo_nodes
-from daemon import Daemon, wait_until
+from daemon import Daemon, RpcError, wait_until
 
+# A channel that nobody has, and so one whose manifest does not come.
+ELSEWHERE = "/ptwop/bafyreiddv2ottakcu7meysnxhorpmz6i2n345n4dfw3jwgsbmezvmlvesy"
+NO_TOKEN = "ozA5XMClOtEgdzZUav_0cwFUXqU4RhAD7w"  # of a list that nobody has
+NO_ENTRY = "AZt22qgAAACjMDlcwKU60SB3NlRq__RzAAAAAAAAAAEAAAAA"  # an id that no entry has
 ARRIVAL_LIMIT_MS = 40_000  # generous: what is slow is for the benchmarks to say
 
 
@@ -64,6 +68,16 @@ def cid_of(address):
 def topic_of(address):
     """The channel's pubsub topic as Kubo's RPC names it, in multibase."""
     return "u" + base64.urlsafe_b64encode(f"ptwop/1/{cid_of(address)}".encode()).decode().rstrip("=")
+
+
+def lists_of(daemon, channel, writer):
+    return {one["list"] for one in daemon.call("channel.info", channel=channel)["lists"]
+            if one["writer"] == identity(writer) and not one.get("control")}
+
+
+def peer_address(node):
+    peer = json.loads(node.rpc("id"))["ID"]
+    return f"/p2p/{peer}"
 
 
 class Trio:
@@ -140,3 +154,59 @@ def publish(node, topic, *messages, pause_s=0.002):
             # Another message of this node overtook it: lost, like others.
             assert answer.status == 200 or b"validation ignored" in said, said
             time.sleep(pause_s)
+
+
+class OfflineCase(unittest.TestCase):
+    """One daemon without Kubo a class, with a channel of each type, and one whose manifest does not come."""
+
+    @classmethod
+    def setUpClass(cls):
+        stack = contextlib.ExitStack()
+        cls.addClassCleanup(stack.close)
+        cls.folder = temporary_folder(stack)
+        cls.daemon = Daemon(cls.folder / "d")
+        stack.callback(cls.daemon.kill)
+        cls.daemon.start()
+        for kind in ("log", "count", "kv"):
+            cls.daemon.call("channel.create", name=kind, type=kind)
+        cls.daemon.call("channel.join", address=ELSEWHERE, name="elsewhere")
+
+    def setUp(self):
+        self.connection = self.daemon.connect()
+        self.addCleanup(self.connection.close)
+        self.name = self._testMethodName.removeprefix("test_")[:60]
+
+    def channel(self, kind):
+        self.daemon.call("channel.create", name=self.name, type=kind)
+        return self.name
+
+    def raw(self, text):
+        """The line that answers one line."""
+        self.connection.send((text if isinstance(text, bytes) else text.encode()) + b"\n")
+        return self.connection.read_line().decode()
+
+    def refused(self, kind, method, params):
+        answer = self.connection.exchange({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
+        self.assertIn("error", answer, f"{method} {params}")
+        self.assertEqual((answer["error"]["data"]["kind"], answer["error"]["code"]), (kind, self.daemon.schemas.errors[kind]["code"]),
+                         f"{method} {str(params)[:200]}: {answer['error']}")
+        self.connection.schemas.check_error(method, answer["error"])
+
+
+def set_up_trio():
+    """A suite's setUpModule: one trio for all of its TrioCases."""
+    TrioCase.trio = Trio()
+    unittest.addModuleCleanup(TrioCase.trio.close)
+
+
+class TrioCase(unittest.TestCase):
+    trio = None
+
+    def setUp(self):
+        self.a, self.b, self.c = self.trio.a, self.trio.b, self.trio.c
+        self.name = self._testMethodName.removeprefix("test_")[:60]
+
+    def refused(self, code, daemon, method, **params):
+        with self.assertRaises(RpcError) as caught:
+            daemon.call(method, **params)
+        self.assertEqual(caught.exception.code, code, caught.exception)

@@ -11,6 +11,7 @@ import unittest
 
 import fixtures
 from daemon import Daemon, wait_until
+from fixtures import NO_TOKEN
 
 REQUEST_BYTES_MAX = 4 << 20
 DEPTH_MAX = 64
@@ -110,8 +111,7 @@ class Bounds(Case):
                 self.refused_and_closed(connection)
 
     def test_requests_in_flight(self):
-        token = "ozA5XMClOtEgdzZUav_0cwFUXqU4RhAD7w"  # of a list that nobody has
-        waits = b"".join(request("channel.wait", number, channel="kv", at=token, timeout_ms=700)
+        waits = b"".join(request("channel.wait", number, channel="kv", at=NO_TOKEN, timeout_ms=700)
                          for number in range(IN_FLIGHT_MAX))
         self.connection.send(waits + request("system.ready", "last"))
         first = self.connection.read_reply()
@@ -165,7 +165,7 @@ class Bounds(Case):
 class HalfClosed(Case):
     def test_gets_its_answers(self):
         self.connection.send(request("kv.get", "get", channel="kv", key="large") * 5 +
-                             request("channel.wait", "wait", channel="kv", at="ozA5XMClOtEgdzZUav_0cwFUXqU4RhAD7w",
+                             request("channel.wait", "wait", channel="kv", at=NO_TOKEN,
                                      timeout_ms=200) +
                              request("kv.get", "end", channel="kv", key="k").rstrip(b"\n"))  # the end ends the line
         self.connection.shut_down_sending()
@@ -183,7 +183,7 @@ class HalfClosed(Case):
         for _ in range(200):
             with daemon.connect() as connection:
                 connection.send(request("kv.get", 1, channel="kv", key="large") +
-                                request("channel.wait", 2, channel="kv", at="ozA5XMClOtEgdzZUav_0cwFUXqU4RhAD7w"))
+                                request("channel.wait", 2, channel="kv", at=NO_TOKEN))
         wait_until(lambda: daemon.call("system.stats")["queues"]["connections"] <= 4)
 
 

@@ -3,27 +3,17 @@
 import base64
 import json
 import random
-import shutil
 import threading
 import time
 import unittest
 
 import fixtures
 import kubo_nodes
-from daemon import Daemon, RpcError, wait_until
-from fixtures import cid_of, connected, identity, share, wait_for
+from daemon import wait_until
+from fixtures import (ARRIVAL_LIMIT_MS, NO_ENTRY, Eavesdropper, TrioCase, cid_of, identity, lists_of, peer_address, share,
+                      topic_of, wait_for)
 
-trio = None
-
-
-def setUpModule():
-    global trio
-    trio = fixtures.Trio()
-
-
-def tearDownModule():
-    if trio:
-        trio.close()
+setUpModule = fixtures.set_up_trio
 
 
 def head_of(daemon, channel, writer):
@@ -32,29 +22,18 @@ def head_of(daemon, channel, writer):
                 if one["writer"] == identity(writer) and not one.get("control"))
 
 
-def lists_of(daemon, channel, writer):
-    return {one["list"] for one in daemon.call("channel.info", channel=channel)["lists"]
-            if one["writer"] == identity(writer) and not one.get("control")}
-
-
 def in_bytes(cid):
     """A base32 CID as DAG-JSON shows its bytes."""
     raw = base64.b32decode(cid[1:].upper() + "=" * (-(len(cid) - 1) % 8))
     return {"/": {"bytes": base64.b64encode(raw).decode().rstrip("=")}}
 
 
-class Case(unittest.TestCase):
-    def setUp(self):
-        self.a, self.b, self.c = trio.a, trio.b, trio.c
-        self.name = self._testMethodName.removeprefix("test_")[:60]
-
-    def refused(self, code, daemon, method, **params):
-        with self.assertRaises(RpcError) as caught:
-            daemon.call(method, **params)
-        self.assertEqual(caught.exception.code, code, caught.exception)
+def wait_with_own_connection(daemon, channel, at):
+    with daemon.connect() as connection:
+        return connection.call("channel.wait", channel=channel, at=at, timeout_ms=ARRIVAL_LIMIT_MS)
 
 
-class Types(Case):
+class Types(TrioCase):
     def test_log(self):
         share(self.name, "log", self.a, self.b)
         first = self.a.call("log.add", channel=self.name, value={"n": 1})
@@ -121,7 +100,7 @@ class Types(Case):
         self.assertEqual(base64.b64decode(text + "=" * (-len(text) % 4)), largest)
 
 
-class Roles(Case):
+class Roles(TrioCase):
     def test_private_channel_before_and_after_the_grant(self):
         address = self.a.call("channel.create", name=self.name, type="kv")["address"]
         self.a.call("kv.put", channel=self.name, key="old", value="written before the grant")
@@ -197,7 +176,7 @@ class Roles(Case):
             address = self.a.call("channel.create", name=f"of {kind}", type=kind)["address"]
             self.c.call("channel.join", address=address, name=f"of {kind}")
             wait_for(self.c, f"of {kind}", self.a.call("channel.clock", channel=f"of {kind}")["at"])
-        too_long, entry = "k" * 1025, "AZt22qgAAACjMDlcwKU60SB3NlRq__RzAAAAAAAAAAEAAAAA"
+        too_long, entry = "k" * 1025, NO_ENTRY
         for code, method, params in (
                 (401, "log.get", {"id": entry}), (401, "log.list", {}), (401, "count.get", {"key": too_long}),
                 (401, "count.list", {}), (401, "kv.get", {"key": too_long}), (401, "kv.list", {"prefix": "x"}),
@@ -211,7 +190,7 @@ class Roles(Case):
         self.refused(103, self.c, "log.list", channel="of kv")  # the type is told before the key
 
 
-class Waiting(Case):
+class Waiting(TrioCase):
     def test_tokens_before_anything_is_here(self):
         address = self.a.call("channel.create", name=self.name, type="count")["address"]
         granted = self.a.call("channel.grant", channel=self.name, id=identity(self.b), role="write")["at"]
@@ -219,13 +198,13 @@ class Waiting(Case):
         with self.b.connect() as impatient:
             impatient.call("channel.join", address=address, name=self.name)
             # Sent with the join: nothing can be here yet.
-            impatient.call("channel.wait", channel=self.name, at=[granted, at], timeout_ms=fixtures.ARRIVAL_LIMIT_MS)
+            impatient.call("channel.wait", channel=self.name, at=[granted, at], timeout_ms=ARRIVAL_LIMIT_MS)
             self.assertEqual(impatient.call("count.get", channel=self.name)["value"], 4)
 
     def test_tokens_before_they_are_written_elsewhere(self):
         """A wait that began first is answered when the write arrives, and not before."""
         share(self.name, "kv", self.a, self.b)
-        trio.k2.rpc("swarm/disconnect", arg=peer_address(trio.k1))
+        self.trio.k2.rpc("swarm/disconnect", arg=peer_address(self.trio.k1))
         try:
             at = self.a.call("kv.put", channel=self.name, key="k", value=1)["at"]
             self.refused(302, self.b, "channel.wait", channel=self.name, at=at, timeout_ms=50)
@@ -235,7 +214,7 @@ class Waiting(Case):
             time.sleep(0.2)
             self.assertEqual(reached, [])
         finally:
-            kubo_nodes.connect(trio.k1, trio.k2)
+            kubo_nodes.connect(self.trio.k1, self.trio.k2)
         waiting.join(30)
         self.assertEqual(reached, [{"reached": True}])
 
@@ -263,17 +242,7 @@ class Waiting(Case):
         self.assertEqual(self.a.call("channel.info", channel=self.name)["missing"], 0)
 
 
-def wait_with_own_connection(daemon, channel, at):
-    with daemon.connect() as connection:
-        return connection.call("channel.wait", channel=channel, at=at, timeout_ms=fixtures.ARRIVAL_LIMIT_MS)
-
-
-def peer_address(node):
-    peer = json.loads(node.rpc("id"))["ID"]
-    return f"/p2p/{peer}"
-
-
-class InKubo(Case):
+class InKubo(TrioCase):
     MARKER = "Schmetterling-7731"
 
     def contents(self, node, cid):
@@ -286,7 +255,7 @@ class InKubo(Case):
 
     def test_nodes_are_blocks_and_private_ones_ciphertext(self):
         address = self.a.call("channel.create", name=self.name, type="kv")["address"]
-        with fixtures.Eavesdropper(trio.k2, fixtures.topic_of(address)) as ear:
+        with Eavesdropper(self.trio.k2, topic_of(address)) as ear:
             self.b.call("channel.join", address=address, name=self.name)
             granted = self.a.call("channel.grant", channel=self.name, id=identity(self.b), role="write")["at"]
             wait_for(self.b, self.name, granted)
@@ -301,7 +270,7 @@ class InKubo(Case):
         for writer in (self.a, self.b):
             cid = head_of(self.a, self.name, writer)
             self.assertEqual(cid, head_of(self.b, self.name, writer))
-            for node in (trio.k1, trio.k2):
+            for node in (self.trio.k1, self.trio.k2):
                 block, shown = self.contents(node, cid)
                 self.assertEqual(shown["kind"], "node")
                 self.assertEqual(shown["channel"], in_bytes(cid_of(address)))  # a link would let Kubo walk
@@ -310,19 +279,19 @@ class InKubo(Case):
     def test_public_ones_are_plain(self):
         """The other side of the test before: the marker would have been seen."""
         address = self.a.call("channel.create", name=self.name, type="kv", public=True)["address"]
-        with fixtures.Eavesdropper(trio.k2, fixtures.topic_of(address)) as ear:
+        with Eavesdropper(self.trio.k2, topic_of(address)) as ear:
             self.b.call("channel.join", address=address, name=self.name)
             wait_for(self.b, self.name, self.a.call("channel.clock", channel=self.name)["at"])
             wait_for(self.b, self.name, self.a.call("kv.put", channel=self.name, key="k", value=self.MARKER)["at"])
             wait_until(lambda: any(self.MARKER.encode() in message for message in ear.messages))
         self.outbox_drains(self.a)
-        block, shown = self.contents(trio.k2, head_of(self.b, self.name, self.a))
+        block, shown = self.contents(self.trio.k2, head_of(self.b, self.name, self.a))
         self.assertIn(self.MARKER.encode(), block)
         self.assertEqual(shown["kind"], "node")
 
     def test_the_manifest_is_a_block(self):
         address = share(self.name, "log", self.a, self.b)
-        for node in (trio.k1, trio.k2):
+        for node in (self.trio.k1, self.trio.k2):
             shown = json.loads(node.rpc("dag/get", arg=cid_of(address)))
             self.assertEqual((shown["kind"], shown["type"]), ("manifest", "log"))
 
@@ -332,26 +301,26 @@ class InKubo(Case):
     def test_pins_are_what_is_live(self):
         address = cid_of(share(self.name, "kv", self.a, self.b))
         self.a.call("kv.put", channel=self.name, key="k", value=1)
-        wait_until(lambda: address in self.pinned(trio.k1) and address in self.pinned(trio.k2))
+        wait_until(lambda: address in self.pinned(self.trio.k1) and address in self.pinned(self.trio.k2))
         # Kubo's garbage collection leaves what is pinned.
-        trio.k1.rpc("repo/gc", timeout=30)
-        json.loads(trio.k1.rpc("dag/get", arg=address, offline="true"))
+        self.trio.k1.rpc("repo/gc", timeout=30)
+        json.loads(self.trio.k1.rpc("dag/get", arg=address, offline="true"))
         self.b.call("channel.leave", channel=self.name)
-        wait_until(lambda: address not in self.pinned(trio.k2))
+        wait_until(lambda: address not in self.pinned(self.trio.k2))
         self.refused(101, self.b, "kv.get", channel=self.name, key="k")
-        self.assertIn(address, self.pinned(trio.k1))
+        self.assertIn(address, self.pinned(self.trio.k1))
 
     def test_two_beside_one_kubo_keep_their_own_pins(self):
         address = cid_of(share(self.name, "kv", self.a, self.c))
-        wait_until(lambda: address in self.pinned(trio.k1))
+        wait_until(lambda: address in self.pinned(self.trio.k1))
         self.c.call("channel.leave", channel=self.name)
         time.sleep(1)  # nothing tells when a pin that must stay did stay
-        self.assertIn(address, self.pinned(trio.k1))
+        self.assertIn(address, self.pinned(self.trio.k1))
         self.a.call("channel.leave", channel=self.name)
-        wait_until(lambda: address not in self.pinned(trio.k1))
+        wait_until(lambda: address not in self.pinned(self.trio.k1))
 
 
-class Companions(Case):
+class Companions(TrioCase):
     def test_two_beside_one_kubo(self):
         share(self.name, "log", self.a, self.c)
         wait_for(self.c, self.name, self.a.call("log.add", channel=self.name, value="from a")["at"])
@@ -404,127 +373,6 @@ class Companions(Case):
         self.assertEqual(self.a.call("kv.get", channel=self.name, key="b")["value"], 3)
         after = lists_of(self.a, self.name, self.b)
         self.assertEqual((len(before), len(after), len(after - before)), (1, 2, 1), "a new incarnation of b's list")
-
-
-class Offline(Case):
-    def test_in_turn(self):
-        share(self.name, "kv", self.a, self.b)
-        self.b.stop()
-        for number in range(50):
-            at = self.a.call("kv.put", channel=self.name, key=f"a{number:02}", value=number)["at"]
-        self.b.start()
-        wait_for(self.b, self.name, at)
-        self.assertEqual(len(self.b.call("kv.list", channel=self.name)["entries"]), 50)
-        self.a.stop()
-        at = self.b.call("kv.put", channel=self.name, key="b", value="while a slept")["at"]
-        self.a.start()
-        wait_for(self.a, self.name, at)
-        self.assertEqual(self.a.call("kv.get", channel=self.name, key="b")["value"], "while a slept")
-
-    def test_never_at_the_same_time(self):
-        """What a carrier that cannot read holds gets from one writer to the other."""
-        address = share(self.name, "log", self.a, self.b)
-        self.c.call("channel.join", address=address, name=self.name)
-        wait_for(self.c, self.name, self.a.call("channel.clock", channel=self.name)["at"])
-        self.b.stop()
-        at = self.a.call("log.add", channel=self.name, value="carried")["at"]
-        wait_for(self.c, self.name, at)
-        self.a.stop()
-        try:
-            self.b.start()
-            wait_for(self.b, self.name, at)
-            self.assertEqual(self.b.call("log.list", channel=self.name)["entries"][0]["value"], "carried")
-        finally:
-            self.a.start()
-
-    def test_partition(self):
-        share(self.name, "kv", self.a, self.b)
-        wait_for(self.b, self.name, self.a.call("kv.put", channel=self.name, key="both", value=0)["at"])
-        trio.k1.rpc("swarm/disconnect", arg=peer_address(trio.k2))
-        try:
-            at = {one: [one.call("kv.put", channel=self.name, key="both", value=text)["at"],
-                        one.call("kv.put", channel=self.name, key=text, value=1)["at"]]
-                  for one, text in ((self.a, "from a"), (self.b, "from b"))}
-            self.refused(302, self.b, "channel.wait", channel=self.name, at=at[self.a], timeout_ms=300)
-        finally:
-            kubo_nodes.connect(trio.k1, trio.k2)
-        wait_for(self.a, self.name, at[self.b])
-        wait_for(self.b, self.name, at[self.a])
-        found = [one.call("kv.get", channel=self.name, key="both", siblings=True) for one in (self.a, self.b)]
-        self.assertEqual(found[0], found[1])
-        self.assertEqual(found[0]["value"], "from b")  # written later
-        self.assertEqual([one["value"] for one in found[0]["siblings"]], ["from a"])
-        self.assertEqual([entry["key"] for entry in self.a.call("kv.list", channel=self.name)["entries"]],
-                         ["both", "from a", "from b"])
-
-    def test_a_restart_forgets_nothing(self):
-        share(self.name, "count", self.a, self.b)
-        at = self.b.call("count.add", channel=self.name, by=3)["at"]
-        wait_for(self.a, self.name, at)
-        self.a.kill()
-        self.a.start()
-        wait_for(self.a, self.name, at, timeout_ms=0)
-        self.assertEqual(self.a.call("count.get", channel=self.name)["value"], 3)
-        wait_for(self.b, self.name, self.a.call("count.add", channel=self.name, by=4)["at"])
-        self.assertEqual(self.b.call("count.get", channel=self.name)["value"], 7)
-
-
-class Copies(Case):
-    def test_a_copied_data_folder(self):
-        """Two daemons of one identity go on from the same node: a fork, which all see alike and which stops nobody."""
-        address = self.a.call("channel.create", name=self.name, type="count")["address"]
-        original = trio.daemon("original", trio.k2)
-        original.call("channel.join", address=address, name=self.name)
-        wait_for(original, self.name,
-                 self.a.call("channel.grant", channel=self.name, id=identity(original), role="write")["at"])
-        wait_for(self.a, self.name, original.call("count.add", channel=self.name, by=1)["at"])
-        original.stop()
-        copy = Daemon(trio.folder / "copy", kubo=trio.k1)
-        self.addCleanup(copy.kill)
-        self.addCleanup(original.kill)
-        shutil.copytree(original.data, copy.data)
-        for one, by in ((original, 10), (copy, 100)):
-            beside, one.kubo = one.kubo, None  # neither hears of the other
-            one.start()
-            self.assertEqual(one.call("count.add", channel=self.name, by=by)["value"], 1 + by)
-            one.stop()
-            one.kubo = beside
-        self.assertEqual(identity(original.start()), identity(copy.start()))
-        everyone = (self.a, original, copy)
-        for one in everyone:
-            wait_until(lambda: "fork" in [each.get("cut") for each in one.call("channel.info", channel=self.name)["lists"]])
-        values = {one.call("count.get", channel=self.name)["value"] for one in everyone}
-        self.assertEqual(len(values), 1)
-        # Both go on, each in a list of its own.
-        tokens = [one.call("count.add", channel=self.name, by=1000)["at"] for one in (original, copy)]
-        for one in everyone:
-            wait_for(one, self.name, tokens)
-            self.assertEqual(one.call("count.get", channel=self.name)["value"], values.copy().pop() + 2000)
-        self.assertEqual(len(lists_of(self.a, self.name, original)), 3)
-
-
-class KuboGoesAway(Case):
-    """Last, by its name: the others find both nodes as they were."""
-
-    def test_z_kubo_killed_and_started_again(self):
-        share(self.name, "kv", self.a, self.b)
-        trio.k2.kill()
-        wait_until(lambda: not connected(self.b), 20)
-        info = self.b.call("system.info")["kubo"]
-        self.assertEqual(info, {"state": "offline", "version": None, "peer_id": None})
-        at = self.b.call("kv.put", channel=self.name, key="b", value="while offline")["at"]
-        self.assertEqual(self.b.call("kv.get", channel=self.name, key="b")["value"], "while offline")
-        self.assertGreater(self.b.call("system.info")["outbox"], 0)
-        other = self.a.call("kv.put", channel=self.name, key="a", value="meanwhile")["at"]
-        trio.k2.start()
-        kubo_nodes.connect(trio.k1, trio.k2)
-        wait_until(lambda: connected(self.b), 20)
-        self.assertTrue(self.b.call("system.info")["kubo"]["version"].startswith("0."))
-        wait_for(self.a, self.name, at)
-        wait_for(self.b, self.name, other)
-        self.assertEqual(self.a.call("kv.get", channel=self.name, key="b")["value"], "while offline")
-        wait_until(lambda: self.b.call("system.info")["outbox"] == 0)
-        wait_for(self.a, self.name, self.b.call("kv.put", channel=self.name, key="c", value="and on")["at"])
 
 
 if __name__ == "__main__":

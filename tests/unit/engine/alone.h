@@ -24,6 +24,7 @@ class Disk : public MemoryStore {
     return MemoryStore::get(table, key, mode);
   }
   Result<void> commit(const engine::Changes& changes, bool sync) override {
+    if (sync && fail_syncs) return fail(Code::disk_full, "the disk is full");
     auto done = MemoryStore::commit(changes, sync);
     log_.push_back(!done ? "commit failed" : sync ? "durable" : "commit");
     return done;

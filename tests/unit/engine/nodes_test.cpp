@@ -3,6 +3,7 @@
 
 #include "access/membership.h"
 #include "alone.h"
+#include "replicas.h"
 #include "types/count.h"
 #include "types/kv.h"
 #include "types/log.h"
@@ -364,4 +365,74 @@ TEST_CASE("a creator who left and joined again grants nothing until the channel'
   a.engine->grant("c", access::did_from(a.creator.key()), "write", [&](Result<std::string> r) { granted.emplace(std::move(r)); });
   a.engine->turn();
   CHECK(granted->ok());
+}
+
+TEST_CASE("operations of one node leave the same here and there, the later one winning") {
+  test::Network net(2, 41);
+  const char* const names[] = {"log", "count", "kv"};
+  ipld::CborWriter one, two;
+  one.unsigned_integer(1);
+  two.unsigned_integer(2);
+  const std::vector<Bytes> ops[] = {{types::log_add_op(one.out()), types::log_add_op(two.out()), types::log_add_op(one.out())},
+                                    {types::count_add_op("k", 1), types::count_add_op("k", 2)},
+                                    {types::kv_put_op("k", one.out(), {}), types::kv_put_op("k", two.out(), {}), types::kv_put_op("l", one.out(), {}), types::kv_del_op("l")}};
+  for (int i = 0; i < 3; ++i) {
+    const auto here = net[0].create(names[i], names[i], i == 1);
+    const auto there = net[1].join(here->address, names[i]);
+    REQUIRE(net[0].grant(names[i], net[1].did(), "read").ok());
+    const auto written = net[0].write(names[i], *types::find_type(names[i]), ops[i]);
+    REQUIRE(written.ok());
+    REQUIRE(net.run_until(30'000, [&] { return there->nodes == here->nodes; }));
+    for (const auto table : {engine::Table::state, engine::Table::index})
+      CHECK(net[0].store().dump(table, here->number) == net[1].store().dump(table, there->number));
+    if (i == 0) CHECK(net[0].store().dump(engine::Table::state, here->number).size() == 3);
+    if (i == 2) CHECK(types::kv_get(engine::StateView(net[0].store(), here->number), "k").value()->value == two.out());
+  }
+}
+
+TEST_CASE("an old copy of a folder does not continue its list once it hears of more") {
+  Alone a;
+  a.engine->create("c", "count", true, [&](Result<engine::ChannelRef> r) { a.manifest.cid = (*r)->cid; });
+  a.engine->grant("c", access::did_from(a.creator.key()), "write", [](Result<std::string> r) { REQUIRE(r.ok()); });
+  const auto write = [&] {
+    a.engine->write("c", types::count_type(), add(), "", [](Result<engine::Written> w) { REQUIRE(w.ok()); });
+    a.engine->turn();
+  };
+  write();
+  a.start();
+  const uint32_t channel = a.engine->directory().find("c")->number;
+  std::optional<list::Node> own;
+  for (const auto& [key, block] : a.disk.dump(engine::Table::nodes, channel))
+    if (auto node = list::decode(block); !node->list.control) own = *node;
+  const auto data_lists = [&] {
+    const auto lists = a.info().lists;
+    return std::count_if(lists.begin(), lists.end(), [](const auto& l) { return !l.control; });
+  };
+  SUBCASE("from a member's clock") {
+    sync::ClockMessage clock;
+    clock.entries = {{{own->id, {6, 1}}, 0}};
+    a.deliver(clock);
+  }
+  SUBCASE("from a node further on") {
+    list::Node later = *own;
+    later.number = 3;
+    later.prev = own->cid;
+    later.time += 2;
+    later.signature = a.engine->identity().sign("node", list::encode_unsigned(later));
+    a.deliver({later});
+  }
+  SUBCASE("from the node that follows") {
+    list::Node next = *own;
+    next.number = 2;
+    next.prev = own->cid;
+    next.time += 2;
+    next.signature = a.engine->identity().sign("node", list::encode_unsigned(next));
+    a.deliver({next});
+  }
+  a.engine->turn();
+  write();
+  CHECK(data_lists() == 2);
+  a.start();
+  write();
+  CHECK(data_lists() == 2);
 }

@@ -67,6 +67,20 @@ TEST_CASE_FIXTURE(Own, "after a failed commit nothing went out, and what follows
   CHECK(engine->stats().outbox == 1);
 }
 
+TEST_CASE_FIXTURE(Own, "a write that cannot be made durable is refused, and is not there") {
+  write(add(5));
+  engine->turn();
+  disk.fail_syncs = true;
+  write(add(50));
+  engine->turn();
+  CHECK_FALSE(answers.back().ok());
+  CHECK(value() == 5);
+  disk.fail_syncs = false;
+  write(add(1));
+  engine->turn();
+  CHECK(value() == 6);
+}
+
 TEST_CASE("what others sent is durable before anything says that it is here") {
   Alone a;
   const auto ref = a.join("count");
