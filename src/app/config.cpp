@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 
@@ -61,6 +62,24 @@ std::string wrong_with(const Config& config) {
   return "";
 }
 
+// CLI11 lets the configuration file win over the environment; rpc.md wants it the other way round. So what the
+// environment says is read as if it were said by flags, unless the flag itself is there.
+std::vector<std::string> with_environment(std::vector<std::string> arguments) {
+  constexpr std::pair<std::string_view, const char*> kVariables[] = {{"--data", "PTWOP_DATA"},
+                                                                     {"--socket", "PTWOP_SOCKET"},
+                                                                     {"--kubo", "PTWOP_KUBO"},
+                                                                     {"--kubo-auth-file", "PTWOP_KUBO_AUTH_FILE"},
+                                                                     {"--log-level", "PTWOP_LOG_LEVEL"}};
+  const size_t given = arguments.size();
+  for (const auto& [flag, variable] : kVariables) {
+    const std::string assigned = std::string(flag) + '=';
+    const bool there = std::any_of(arguments.begin(), arguments.begin() + static_cast<ptrdiff_t>(given),
+                                   [&](const std::string& a) { return a == flag || a.starts_with(assigned); });
+    if (const std::string value = env(variable); !there && !value.empty()) arguments.push_back(assigned + value);
+  }
+  return arguments;
+}
+
 struct Failure {
   int exit_code;
   std::string why;  ///< Empty: CLI11 has said it.
@@ -73,19 +92,18 @@ Config parse(const std::vector<std::string>& arguments) {
   std::string level = "info";
   CLI::App app("PtwopDB's daemon: a database beside your Kubo (IPFS) node.", "ptwopd");
   app.set_version_flag("--version", std::string("ptwopd ") + PTWOP_VERSION);
-  app.add_option("--data", config.data, "Data folder: one identity, one daemon")->envname("PTWOP_DATA")->type_name("DIR");
-  app.add_option("--socket", config.socket, "Unix socket for JSON-RPC")->envname("PTWOP_SOCKET")->type_name("PATH");
-  app.add_option("--kubo", config.kubo, "Kubo's API: URL or multiaddr, or 'none'; default: where Kubo says it is")
-      ->envname("PTWOP_KUBO")->type_name("ADDRESS");
-  app.add_option("--kubo-auth-file", config.kubo_auth_file, "File with 'bearer:TOKEN' or 'basic:USER:PASSWORD'")
-      ->envname("PTWOP_KUBO_AUTH_FILE")->type_name("FILE");
-  app.add_option("--log-level", level, "debug, info, warn or error")->envname("PTWOP_LOG_LEVEL")->type_name("L");
+  app.add_option("--data", config.data, "Data folder: one identity, one daemon (env PTWOP_DATA)")->type_name("DIR");
+  app.add_option("--socket", config.socket, "Unix socket for JSON-RPC (env PTWOP_SOCKET)")->type_name("PATH");
+  app.add_option("--kubo", config.kubo, "Kubo's API: URL or multiaddr, or 'none'; default: where Kubo says it is (env PTWOP_KUBO)")->type_name("ADDRESS");
+  app.add_option("--kubo-auth-file", config.kubo_auth_file, "File with 'bearer:TOKEN' or 'basic:USER:PASSWORD' (env PTWOP_KUBO_AUTH_FILE)")->type_name("FILE");
+  app.add_option("--log-level", level, "debug, info, warn or error (env PTWOP_LOG_LEVEL)")->type_name("L");
   app.add_flag("--check-config", config.check, "Say what would apply, and exit")->configurable(false);
   const std::string file = default_file();
-  app.set_config("--config", file, "Configuration file (TOML); also PTWOP_CONFIG", !env("PTWOP_CONFIG").empty())->type_name("FILE");
+  app.set_config("--config", file, "Configuration file (TOML) (env PTWOP_CONFIG)", !env("PTWOP_CONFIG").empty())->type_name("FILE");
   app.allow_config_extras(CLI::config_extras_mode::error);
   try {
-    std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
+    const std::vector<std::string> all = with_environment(arguments);
+    std::vector<std::string> reversed(all.rbegin(), all.rend());
     app.parse(reversed);
     const auto* option = app.get_config_ptr();
     config.file = option && option->count() > 0 ? option->as<std::string>() : file;

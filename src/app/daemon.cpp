@@ -101,6 +101,7 @@ Daemon::Daemon(const Config& config, store::DataFolder folder, access::Identity 
   backend_.clock = &clock_;
   backend_.started_mono_ms = clock_.mono_ms();
   backend_.identity = identity_->did();
+  backend_.data = config_.data;
   backend_.submit = [this](std::function<void(engine::Engine&)> job) { to_engine(std::move(job)); };
   backend_.kubo_refused = [this] { return kubo_.snapshot().bad_answers; };
   backend_.read = [this](std::function<void()> job) { reader_worker_.run(std::move(job)); };
@@ -149,7 +150,9 @@ kubo::Events Daemon::kubo_events() {
 
 void Daemon::follow_kubo() {
   const kubo::Snapshot now = kubo_.snapshot();
-  backend_.kubo = {now.connected, now.version, now.peer_id};
+  const bool known = now.pubsub != kubo::Pubsub::unknown;
+  backend_.kubo = {now.connected, now.version, now.peer_id,
+                   known ? std::optional(now.pubsub == kubo::Pubsub::ok) : std::nullopt};
   if (backend_.phase == rpc::Phase::ready)
     notify_status(now.connected ? "serving, beside Kubo " + now.version : "serving offline: no Kubo answers");
 }

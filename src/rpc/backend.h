@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "base/clock.h"
@@ -22,6 +23,7 @@ struct KuboSnapshot {
   bool connected = false;
   std::string version;  ///< Empty while offline.
   std::string peer_id;
+  std::optional<bool> pubsub;  ///< Nothing: not known yet.
 };
 
 /// Lives on the loop's thread: app changes it there and only there. The pointers are set before
@@ -30,6 +32,7 @@ struct Backend {
   Phase phase = Phase::starting;
   std::string reason = "starting";  ///< Why it is not ready, for a person; empty when ready.
   std::string identity;             ///< did:key; empty until it is known.
+  std::string data;                 ///< The data folder.
   KuboSnapshot kubo;
   /// Answers and messages of Kubo that were refused since start. May be unset.
   std::function<uint64_t()> kubo_refused;

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import os
 import pathlib
 import subprocess
 import unittest
@@ -57,10 +56,11 @@ class FullDisk(unittest.TestCase):
         """Until writes are refused; the refusal. What is acknowledged meanwhile goes into self.written."""
         self.daemon.fill()
         for number in range(3000):
-            (outcome,) = self.daemon.pipeline([("kv.put", {"channel": "kv", "key": f"k{number}", "value": "x" * 10_000})])
+            key = f"k{number}"
+            (outcome,) = self.daemon.pipeline([("kv.put", {"channel": "kv", "key": key, "value": "x" * 10_000})])
             if isinstance(outcome, RpcError):
                 return outcome
-            self.written.add(f"k{number}")
+            self.written.add(key)
         self.fail("writes went on on a full disk")
 
     def keys(self):
@@ -74,7 +74,8 @@ class FullDisk(unittest.TestCase):
         refusal = self.fill_up()
         self.assertEqual((refusal.code, refusal.data["kind"], refusal.data["retryable"]), (501, "disk_full", True))
         for method, params in (("kv.put", {"channel": "kv", "key": "no", "value": "x" * 10_000}),
-                               ("count.add", {"channel": "count", "by": 1}), ("log.add", {"channel": "log", "value": 1}),
+                               ("count.add", {"channel": "count", "by": 1}),
+                               ("log.add", {"channel": "log", "value": 1}),
                                ("kv.batch", {"channel": "kv", "ops": [{"del": {"key": "before"}}]}),
                                ("channel.create", {"name": "new", "type": "kv"})):
             with self.subTest(method=method):
@@ -88,11 +89,12 @@ class FullDisk(unittest.TestCase):
         self.assertGreater(self.daemon.call("system.stats")["refused"]["disk_full"], 0)
 
         self.daemon.free()
-        wait_until(lambda: not isinstance(self.daemon.pipeline([("count.add", {"channel": "count", "by": 2})])[0], RpcError), 20, 0.2)
+        add = [("count.add", {"channel": "count", "by": 2})]
+        wait_until(lambda: isinstance(self.daemon.pipeline(add)[0], dict), 20, 0.2)
         self.assertEqual(self.daemon.call("count.get", channel="count")["value"], counted + 2)
         self.daemon.call("kv.put", channel="kv", key="after", value=1)
         self.assertEqual(self.keys(), self.written | {"after"})
-        self.assertEqual(self.daemon.call("log.add", channel="log", value=1, request="r")["at"] != "", True)
+        self.daemon.call("log.add", channel="log", value=1)
 
     def test_ends_cleanly(self):
         self.written = set()

@@ -1,4 +1,4 @@
-"""Whatever anybody puts on a channel's topic: it is refused and counted, and does nothing to state, memory or the next write."""
+"""Whatever anybody puts on a channel's topic: it is refused and counted, and does nothing to state, memory or later writes."""
 
 import hashlib
 import json
@@ -33,7 +33,8 @@ class Case(TrioCase):
         self.topic = topic_of(address)
         self.ear = Eavesdropper(self.trio.k2, self.topic)
         self.b.call("channel.join", address=address, name=self.name)
-        wait_for(self.b, self.name, self.a.call("channel.grant", channel=self.name, id=identity(self.b), role="write")["at"])
+        granted = self.a.call("channel.grant", channel=self.name, id=identity(self.b), role="write")["at"]
+        wait_for(self.b, self.name, granted)
         for writer, reader in ((self.a, self.b), (self.b, self.a)) * 3:
             wait_for(reader, self.name, writer.call("log.add", channel=self.name, value=f"by {identity(writer)}")["at"])
         self.heard = list(self.ear.messages)
@@ -89,7 +90,8 @@ class OnTheTopic(Case):
         self.attack([self.rng.randbytes(self.rng.choice((1, 10, 100, 1000))) for _ in range(100)])
         self.attack([self.rng.randbytes(600_000) for _ in range(5)])
         publish(self.trio.k2, self.topic, self.rng.randbytes(900_000), self.rng.randbytes(1_000_000))
-        self.attack([b"\x9f" * 5000, b"\xa1" * 5000, b"\xbf" + b"\xff" * 100, b"\x5b" + b"\xff" * 8, b"{}", b"\xf6", b"\x81" * 200])
+        self.attack([b"\x9f" * 5000, b"\xa1" * 5000, b"\xbf" + b"\xff" * 100, b"\x5b" + b"\xff" * 8, b"{}",
+                     b"\xf6", b"\x81" * 200])
         self.all_counted()
 
     def test_replayed(self):
@@ -102,7 +104,8 @@ class OnTheTopic(Case):
             flipped = bytearray(message)
             flipped[self.rng.randrange(len(flipped))] ^= 1 << self.rng.randrange(8)
             cut = self.rng.randrange(1, len(message))
-            changed += [bytes(flipped), message[:cut], message + b"\0", message[:cut] + self.rng.choice(self.heard)[cut:]]
+            changed += [bytes(flipped), message[:cut], message + b"\0",
+                        message[:cut] + self.rng.choice(self.heard)[cut:]]
         self.attack(changed)
         self.all_counted()
 
@@ -158,7 +161,8 @@ class Forged(Case):
 
     def nodes(self, *nodes):
         encoded = [cbor2.dumps(node, canonical=True) for node in nodes]
-        return self.signed_by_nobody(self.last, "nodes", {"nodes": encoded, "large": [], "last": False, "manifest": b""})
+        body = {"nodes": encoded, "large": [], "last": False, "manifest": b""}
+        return self.signed_by_nobody(self.last, "nodes", body)
 
     def test_nodes(self):
         block = self.last["body"]["nodes"][-1]

@@ -1,4 +1,4 @@
-"""What comes in at the socket is bounded and, where it is hostile, refused, and the next good request is as fine as ever."""
+"""What comes in at the socket is bounded and, where it is hostile, refused, and the next good request is as good."""
 
 import contextlib
 import json
@@ -201,7 +201,8 @@ class Broken(Case):
             while (answer := self.connection.read_reply()).get("id") != "next":
                 self.assertTrue("error" in answer or answer["result"]["value"] == "as it was", line)
         self.assertGreater(daemon.call("system.stats")["refused"]["parse_error"], counted)
-        for noise in (rng.randbytes(50_000), b"\n" * 100_000, b"\0" * 10_000 + b"\n", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"):
+        for noise in (rng.randbytes(50_000), b"\n" * 100_000, b"\0" * 10_000 + b"\n",
+                      b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"):
             with daemon.connect() as connection:
                 with contextlib.suppress(OSError):
                     connection.send(noise)

@@ -18,8 +18,8 @@ def compact(document):
 
 class Requests(OfflineCase):
     def test_ids_come_back_as_they_were(self):
-        for written in ("1", "-0", "1.0", "1e2", "123456789012345678901234567890", '"text"', '"\\u0041\\n"', '""', '"ü"',
-                        "null"):
+        for written in ("1", "-0", "1.0", "1e2", "123456789012345678901234567890", '"text"', '"\\u0041\\n"', '""',
+                        '"ü"', "null"):
             line = self.raw('{"jsonrpc":"2.0","id":%s,"method":"system.ready"}' % written)
             self.assertEqual(line, '{"jsonrpc":"2.0","id":%s,"result":{"ready":true,"reason":""}}' % written)
             line = self.raw(' { "method" : "nothing" , "id" : %s , "jsonrpc" : "2.0" } ' % written)
@@ -87,14 +87,16 @@ class Requests(OfflineCase):
         self.assertIsNone(by_position("kv.put", name, "k", None).get("error"))
         for method in ("system.ready", "channel.list"):
             for params in ({}, []):
-                self.assertIn("result", self.connection.exchange({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}))
+                request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+                self.assertIn("result", self.connection.exchange(request))
 
     def test_batches(self):
         name = self.channel("count")
         one = lambda i: {"jsonrpc": "2.0", "id": i, "method": "count.add", "params": {"channel": name}}
         answers = self.connection.exchange([one(i) for i in range(100)])
         self.assertEqual(sorted(answer["id"] for answer in answers), list(range(100)))
-        self.assertEqual({answer["id"]: answer["result"]["value"] for answer in answers}, {i: i + 1 for i in range(100)})
+        values = {answer["id"]: answer["result"]["value"] for answer in answers}
+        self.assertEqual(values, {i: i + 1 for i in range(100)})
         for wrong in ([], [one(i) for i in range(101)]):
             answer = self.connection.exchange(wrong)
             self.assertEqual((answer["id"], answer["error"]["code"]), (None, -32600))
@@ -119,7 +121,8 @@ class Requests(OfflineCase):
         self.connection.pipeline(calls)
         self.assertEqual(self.connection.call("kv.get", channel=name, key="k")["value"], 499)
         self.daemon.call("channel.create", name="in order", type="log")
-        added = self.connection.pipeline([("log.add", {"channel": "in order", "value": number}) for number in range(300)])
+        added = self.connection.pipeline([("log.add", {"channel": "in order", "value": number})
+                                          for number in range(300)])
         entries = self.connection.call("log.list", channel="in order", limit=1000)["entries"]
         self.assertEqual([entry["value"] for entry in entries], list(range(300)))
         self.assertEqual([entry["id"] for entry in entries], [answer["id"] for answer in added])
@@ -168,8 +171,8 @@ class Methods(OfflineCase):
             self.assertEqual(fresh.process.returncode, 0)
 
     # What cannot be provoked on a healthy daemon without Kubo. sync_test.py has those of roles.
-    TESTED_IN_OTHER_SUITES = {"starting", "shutting_down", "no_read_key", "no_write_role", "not_admin", "disk_full", "corrupt",
-                        "unreachable"}
+    TESTED_IN_OTHER_SUITES = {"starting", "shutting_down", "no_read_key", "no_write_role", "not_admin", "disk_full",
+                              "corrupt", "unreachable"}
 
     def test_every_error_of_every_method(self):
         self.daemon.call("channel.create", name="errors", type="count")
@@ -177,7 +180,8 @@ class Methods(OfflineCase):
         own = {"log": "log", "count": "count", "kv": "kv"}
         extra = {"kv.put": {"key": "k", "value": 1}, "kv.get": {"key": "k"}, "kv.del": {"key": "k"},
                  "kv.batch": {"ops": [{"del": {"key": "k"}}]}, "log.add": {"value": 1}, "log.get": {"id": NO_ENTRY},
-                 "log.del": {"id": NO_ENTRY}, "channel.grant": {"id": SOMEBODY, "role": "read"}, "channel.wait": {"at": []}}
+                 "log.del": {"id": NO_ENTRY}, "channel.grant": {"id": SOMEBODY, "role": "read"},
+                 "channel.wait": {"at": []}}
         long_key = {"key": "k" * 1025}
         large = "x" * (900 << 10)
         special = {
@@ -187,7 +191,8 @@ class Methods(OfflineCase):
                                               "at": NO_TOKEN},
             ("kv.put", "too_large"): {"channel": "kv", "key": "k", "value": large},
             ("kv.batch", "too_large"): {"channel": "kv", "ops": [{"put": {"key": "k", "value": large}}]},
-            ("kv.get", "too_large"): {"channel": "kv"} | long_key, ("kv.del", "too_large"): {"channel": "kv"} | long_key,
+            ("kv.get", "too_large"): {"channel": "kv"} | long_key,
+            ("kv.del", "too_large"): {"channel": "kv"} | long_key,
             ("count.get", "too_large"): {"channel": "count"} | long_key,
             ("count.add", "too_large"): {"channel": "count"} | long_key,
             ("log.add", "too_large"): {"channel": "log", "value": large},
@@ -251,7 +256,8 @@ class Methods(OfflineCase):
             self.refused("invalid_params", "channel.join", {"name": name, "address": ELSEWHERE})
         for kind in ("", "KV", "sql", 1):
             self.refused("invalid_params", "channel.create", {"name": self.name, "type": kind})
-        for address in ("", "/ptwop/", "/ptwop/x", ELSEWHERE.removeprefix("/ptwop/"), ELSEWHERE + "a", ELSEWHERE.upper()):
+        for address in ("", "/ptwop/", "/ptwop/x", ELSEWHERE.removeprefix("/ptwop/"), ELSEWHERE + "a",
+                        ELSEWHERE.upper()):
             self.refused("invalid_params", "channel.join", {"name": self.name, "address": address})
 
     def test_a_joined_channel_is_there_at_once(self):

@@ -1,4 +1,4 @@
-"""How the daemon starts, is told what to do, and ends: configuration, exit codes, socket, signals, systemd, data folder."""
+"""How the daemon starts, is told what to do, and ends: configuration, exit codes, socket, signals, systemd, data."""
 
 import contextlib
 import os
@@ -58,13 +58,15 @@ class Configuration(Case):
                                      "kubo-auth-file": "/file/auth", "log-level": "error"})
         self.assertEqual(self.applies(PTWOP_CONFIG=str(file)), from_file)
         environment = {"PTWOP_CONFIG": str(file), "PTWOP_DATA": "/env/data", "PTWOP_SOCKET": "/env/socket",
-                       "PTWOP_KUBO": "http://127.0.0.1:2", "PTWOP_KUBO_AUTH_FILE": "/env/auth", "PTWOP_LOG_LEVEL": "warn"}
-        self.assertEqual(self.applies(**environment), {"data": "/env/data", "socket": "/env/socket", "log-level": "warn",
-                                                       "kubo": "http://127.0.0.1:2", "kubo-auth-file": "/env/auth"})
+                       "PTWOP_KUBO": "http://127.0.0.1:2", "PTWOP_KUBO_AUTH_FILE": "/env/auth",
+                       "PTWOP_LOG_LEVEL": "warn"}
+        self.assertEqual(self.applies(**environment), {"data": "/env/data", "socket": "/env/socket",
+                                                       "kubo": "http://127.0.0.1:2", "kubo-auth-file": "/env/auth",
+                                                       "log-level": "warn"})
         self.assertEqual(self.applies("--data", "/flag/data", "--socket", "/flag/socket", "--kubo", "none",
                                       "--kubo-auth-file", "/flag/auth", "--log-level", "debug", **environment),
-                         {"data": "/flag/data", "socket": "/flag/socket", "kubo": "none", "kubo-auth-file": "/flag/auth",
-                          "log-level": "debug"})
+                         {"data": "/flag/data", "socket": "/flag/socket", "kubo": "none",
+                          "kubo-auth-file": "/flag/auth", "log-level": "debug"})
 
     def test_defaults(self):
         places = {name: str(self.folder / name) for name in ("run", "state", "config")}
@@ -168,8 +170,8 @@ class Socket(Case):
         ask = ("import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]);"
                "s.sendall(b'{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"system.ready\"}\\n'); print(s.recv(1000))")
         for own_group, served in ((group, True), (54322, False)):
-            done = subprocess.run(["/usr/bin/python3", "-c", ask, daemon.socket_path], user=54321, group=own_group, extra_groups=[],
-                                  capture_output=True, text=True, timeout=10, cwd="/")
+            done = subprocess.run(["/usr/bin/python3", "-c", ask, daemon.socket_path], user=54321, group=own_group,
+                                  extra_groups=[], capture_output=True, text=True, timeout=10, cwd="/")
             self.assertEqual('"ready":true' in done.stdout, served, done)
 
 
@@ -265,7 +267,8 @@ class Systemd(Case):
         early = Connection(path, daemon.schemas)  # systemd's clients need not wait for the daemon
         self.addCleanup(early.close)
         early.send(b'{"jsonrpc":"2.0","id":1,"method":"channel.list"}\n')
-        become = ("import os, sys; os.dup2(int(sys.argv[1]), 3); os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid()));"
+        become = ("import os, sys; os.dup2(int(sys.argv[1]), 3);"
+                  "os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid()));"
                   "os.execv(sys.argv[2], sys.argv[2:])")
         command = ["/usr/bin/python3", "-c", become, str(listening.fileno()), *daemon.command()]
         with open(daemon.log_path, "ab") as log:

@@ -10,8 +10,8 @@ import unittest
 import fixtures
 import kubo_nodes
 from daemon import wait_until
-from fixtures import (ARRIVAL_LIMIT_MS, NO_ENTRY, Eavesdropper, TrioCase, cid_of, identity, lists_of, peer_address, share,
-                      topic_of, wait_for)
+from fixtures import (ARRIVAL_LIMIT_MS, NO_ENTRY, Eavesdropper, TrioCase, cid_of, identity, lists_of, peer_address,
+                      share, topic_of, wait_for)
 
 setUpModule = fixtures.set_up_trio
 
@@ -70,7 +70,8 @@ class Types(TrioCase):
         found = self.a.call("kv.get", channel=self.name, key="k", siblings=True)
         self.assertEqual((found["value"], found["writer"], found["siblings"]), ("from b", identity(self.b), []))
         batch = self.a.call("kv.batch", channel=self.name,
-                            ops=[{"put": {"key": "x", "value": 1}}, {"put": {"key": "y", "value": 2}}, {"del": {"key": "k"}}])
+                            ops=[{"put": {"key": "x", "value": 1}}, {"put": {"key": "y", "value": 2}},
+                                 {"del": {"key": "k"}}])
         wait_for(self.b, self.name, batch["at"])
         self.refused(102, self.b, "kv.get", channel=self.name, key="k")
         self.assertEqual(self.b.call("kv.list", channel=self.name)["entries"],
@@ -78,7 +79,8 @@ class Types(TrioCase):
 
     def test_every_value_arrives_as_it_was(self):
         share(self.name, "kv", self.a, self.b)
-        values = [None, True, -2**63, 2**63 - 1, 1.0, 1e300, "", "ü\u0000\U0001f600", [], {}, {"/": {"bytes": "AAEC/w"}},
+        values = [None, True, -2**63, 2**63 - 1, 1.0, 1e300, "", "ü\u0000\U0001f600", [], {},
+                  {"/": {"bytes": "AAEC/w"}},
                   {"/": cid_of(self.a.call("channel.info", channel=self.name)["address"])}, [[{"deep": [1]}]]]
         ops = [{"put": {"key": f"{number:02}", "value": value}} for number, value in enumerate(values)]
         wait_for(self.b, self.name, self.a.call("kv.batch", channel=self.name, ops=ops)["at"])
@@ -151,7 +153,8 @@ class Roles(TrioCase):
         info = self.b.call("channel.info", channel=self.name)
         self.assertEqual((info["readable"], info["writable"], info["epoch"]), (True, False, 0))
         self.refused(402, self.b, "kv.put", channel=self.name, key="k", value="mine")
-        wait_for(self.b, self.name, self.a.call("channel.grant", channel=self.name, id=identity(self.b), role="write")["at"])
+        granted = self.a.call("channel.grant", channel=self.name, id=identity(self.b), role="write")["at"]
+        wait_for(self.b, self.name, granted)
         wait_for(self.a, self.name, self.b.call("kv.put", channel=self.name, key="k", value="mine")["at"])
         self.assertEqual(self.a.call("kv.get", channel=self.name, key="k")["value"], "mine")
 
@@ -259,7 +262,8 @@ class InKubo(TrioCase):
             self.b.call("channel.join", address=address, name=self.name)
             granted = self.a.call("channel.grant", channel=self.name, id=identity(self.b), role="write")["at"]
             wait_for(self.b, self.name, granted)
-            at = [self.a.call("kv.put", channel=self.name, key=f"key-{self.MARKER}", value=f"value-{self.MARKER}")["at"]]
+            key, value = f"key-{self.MARKER}", f"value-{self.MARKER}"
+            at = [self.a.call("kv.put", channel=self.name, key=key, value=value)["at"]]
             wait_for(self.b, self.name, at)
             at.append(self.b.call("kv.put", channel=self.name, key="k", value=self.MARKER)["at"])
             wait_for(self.a, self.name, at)
@@ -342,7 +346,8 @@ class Companions(TrioCase):
         """More than pubsub carries without loss."""
         share(self.name, "kv", self.a, self.b)
         put = lambda side: [("kv.put", {"channel": self.name, "key": f"{side} {number}", "value": "x" * 200})
-                            for number in range(1000)] + [("kv.put", {"channel": self.name, "key": "both", "value": side})]
+                            for number in range(1000)] + [
+                                ("kv.put", {"channel": self.name, "key": "both", "value": side})]
         other = threading.Thread(target=lambda: self.b.pipeline(put("b")))
         other.start()
         self.a.pipeline(put("a"))

@@ -22,9 +22,16 @@ std::string info_head(const Backend& backend) {
       .string(kubo.connected ? "connected" : "offline")
       .key("version");
   text_or_null(w, kubo.connected ? kubo.version : "").key("peer_id");
-  text_or_null(w, kubo.connected ? kubo.peer_id : "").end_object();
+  text_or_null(w, kubo.connected ? kubo.peer_id : "").key("pubsub");
+  if (kubo.connected && kubo.pubsub)
+    w.boolean(*kubo.pubsub);
+  else
+    w.null();
+  w.end_object();
   w.key("channels")
       .number(uint64_t{backend.directory ? backend.directory->all().size() : 0})
+      .key("data")
+      .string(backend.data)
       .key("outbox");
   return out;
 }
