@@ -116,7 +116,8 @@ class Contents(OfflineCase):
         self.assertEqual(self.connection.call("channel.info", channel=name)["nodes"], before + 1)
         # Within a node the later operation wins.
         listed = self.connection.call("kv.list", channel=name)["entries"]
-        self.assertEqual({entry["key"]: entry["value"] for entry in listed}, {"0": 497, "1": 498, "2": 499, "4": 494, "5": 495, "6": 496})
+        self.assertEqual({entry["key"]: entry["value"] for entry in listed},
+                         {"0": 497, "1": 498, "2": 499, "4": 494, "5": 495, "6": 496})
 
     def test_time_to_live(self):
         name = self.channel("kv")

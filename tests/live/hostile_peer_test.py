@@ -1,4 +1,4 @@
-"""Whatever anybody puts on a channel's topic: it is refused and counted, and does nothing to state, memory or later writes."""
+"""Whatever anybody puts on a channel's topic is refused and counted, and does nothing to state, memory or later writes."""
 
 import hashlib
 import json

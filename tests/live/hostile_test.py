@@ -19,12 +19,13 @@ IN_FLIGHT_MAX = 64
 UNREAD_BYTES_MAX = 1 << 20
 GROWTH_BYTES_MAX = 24 << 20  # what any one attack may leave behind
 
-stack = contextlib.ExitStack()
 daemon = None
 
 
 def setUpModule():
     global daemon
+    stack = contextlib.ExitStack()
+    unittest.addModuleCleanup(stack.close)
     daemon = Daemon(fixtures.temporary_folder(stack) / "d")
     stack.callback(daemon.kill)
     daemon.start()
@@ -36,10 +37,6 @@ def setUpModule():
         connection.send(b'{"jsonrpc":"2.0","id":1,"method":"system.ready"' + b" " * (REQUEST_BYTES_MAX - 100) + b"}\n")
         connection.read_reply()
         connection.pipeline([("kv.get", {"channel": "kv", "key": "large"})] * 8)
-
-
-def tearDownModule():
-    stack.close()
 
 
 def request(method, request_id=1, **params):
