@@ -4,51 +4,15 @@
 
 #include <cassert>
 
+#include "ipld/multibase.h"
+
 namespace ptwop::access {
 namespace {
 
 // did:key: multibase base58btc of the multicodec ed25519-pub (0xed 0x01) and the key.
 constexpr std::string_view kDidPrefix = "did:key:z";
 constexpr std::string_view kMulticodec("\xed\x01", 2);
-constexpr std::string_view kBase58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
 constexpr size_t kDidBytesMax = 80;
-
-// Big-number base conversion on 34 bytes: short, so the quadratic way is the simple one.
-std::string to_base58(BytesView bytes) {
-  std::string digits;  // least significant first
-  for (const unsigned char byte : bytes) {
-    unsigned carry = byte;
-    for (char& digit : digits) {
-      carry += static_cast<unsigned>(digit) << 8;
-      digit = static_cast<char>(carry % 58);
-      carry /= 58;
-    }
-    for (; carry; carry /= 58) digits += static_cast<char>(carry % 58);
-  }
-  std::string out;
-  for (size_t i = 0; i < bytes.size() && bytes[i] == 0; ++i) out += kBase58[0];
-  for (auto it = digits.rbegin(); it != digits.rend(); ++it) out += kBase58[static_cast<size_t>(*it)];
-  return out;
-}
-
-std::optional<Bytes> from_base58(std::string_view text) {
-  Bytes reversed;
-  for (const char c : text) {
-    const size_t digit = kBase58.find(c);
-    if (digit == std::string_view::npos) return std::nullopt;
-    unsigned carry = static_cast<unsigned>(digit);
-    for (char& byte : reversed) {
-      carry += static_cast<unsigned>(static_cast<unsigned char>(byte)) * 58;
-      byte = static_cast<char>(carry & 0xff);
-      carry >>= 8;
-    }
-    for (; carry; carry >>= 8) reversed += static_cast<char>(carry & 0xff);
-  }
-  Bytes out;
-  for (size_t i = 0; i < text.size() && text[i] == kBase58[0]; ++i) out += '\0';
-  out.append(reversed.rbegin(), reversed.rend());
-  return out;
-}
 
 Bytes prefixed(std::string_view kind, BytesView bytes) {
   Bytes out = "ptwop/";
@@ -61,7 +25,7 @@ Bytes prefixed(std::string_view kind, BytesView bytes) {
 }  // namespace
 
 std::string did_from(const PublicKey& key) {
-  return std::string(kDidPrefix) + to_base58(Bytes(kMulticodec) + Bytes(key.view()));
+  return std::string(kDidPrefix) + ipld::to_base58(Bytes(kMulticodec) + Bytes(key.view()));
 }
 
 Result<PublicKey> key_from_did(std::string_view did) {
@@ -69,7 +33,7 @@ Result<PublicKey> key_from_did(std::string_view did) {
     return fail(Code::invalid_params, "not an Ed25519 did:key (expected did:key:z6Mk…)");
   };
   if (did.size() > kDidBytesMax || !did.starts_with(kDidPrefix)) return refuse();
-  const auto bytes = from_base58(did.substr(kDidPrefix.size()));
+  const auto bytes = ipld::from_base58(did.substr(kDidPrefix.size()));
   if (!bytes || bytes->size() != kMulticodec.size() + PublicKey::kSize || !bytes->starts_with(kMulticodec)) return refuse();
   const auto key = PublicKey::from(BytesView(*bytes).substr(kMulticodec.size()));
   // Refuses small order and off-curve points, to which nothing could be sealed.

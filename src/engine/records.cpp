@@ -7,12 +7,8 @@ namespace {
 
 using ipld::CborReader;
 using ipld::CborWriter;
-
-template <class O>
-O read_octets(CborReader& r) {
-  const BytesView bytes = r.bytes(O::kSize);
-  return r.ok() ? O::from(bytes) : O{};
-}
+using list::read_cid;
+using list::read_octets;
 
 list::Position read_position(CborReader& r) {
   list::Position p;
@@ -41,9 +37,7 @@ Result<ChannelRecord> decode_channel(BytesView bytes) {
   ChannelRecord record;
   r.array(5);
   record.name = std::string(r.text());
-  const auto cid = ipld::Cid::from_bytes(r.bytes());
-  if (cid) record.cid = *cid;
-  else r.fail();
+  record.cid = read_cid(r);
   record.manifest = Bytes(r.bytes());
   record.data = read_octets<list::Incarnation>(r);
   record.control = read_octets<list::Incarnation>(r);
@@ -69,9 +63,7 @@ Result<ListRecord> decode_list(BytesView bytes) {
   record.name.incarnation = read_octets<list::Incarnation>(r);
   record.name.control = r.boolean();
   record.held = read_position(r);
-  const auto head = ipld::Cid::from_bytes(r.bytes());
-  if (head) record.head = *head;
-  else r.fail();
+  record.head = read_cid(r);
   record.time = r.unsigned_integer();
   record.applied = read_position(r);
   record.cut = r.unsigned_integer();

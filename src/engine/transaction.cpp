@@ -1,6 +1,7 @@
 #include "engine/transaction.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "engine/records.h"
 
@@ -58,11 +59,18 @@ void Transaction::clear() {
   prefixes_.clear();
 }
 
-Changes Transaction::changes() const {
-  Changes out = prefixes_;
+Changes Transaction::take() {
+  Changes out = std::exchange(prefixes_, {});
+  size_t count = out.size();
+  for (const Pending& pending : pending_) count += pending.size();
+  out.reserve(count);
   for (size_t i = 0; i < kTables; ++i)
-    for (const auto& [key, value] : pending_[i])
-      out.push_back({value ? Change::Kind::put : Change::Kind::erase, static_cast<Table>(i), key, value.value_or(Bytes{})});
+    for (Pending& pending = pending_[i]; !pending.empty();) {
+      auto item = pending.extract(pending.begin());
+      auto& value = item.mapped();
+      out.push_back({value ? Change::Kind::put : Change::Kind::erase, static_cast<Table>(i), std::move(item.key()),
+                     value ? std::move(*value) : Bytes{}});
+    }
   return out;
 }
 

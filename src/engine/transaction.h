@@ -21,7 +21,8 @@ class Transaction {
 
   bool empty() const;
   void clear();
-  Changes changes() const;
+  /// Moves it all out: what is left is empty.
+  Changes take();
 
  private:
   using Pending = std::map<Bytes, std::optional<Bytes>, std::less<>>;

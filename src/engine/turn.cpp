@@ -208,7 +208,7 @@ Result<void> Engine::Impl::commit() {
   if (world.broken) return *world.broken;
   if (world.txn.empty()) return {};
   // What came from others is shown at once, and made durable before anything that promises it leaves.
-  PTWOP_CHECK(world.ports.store.commit(world.txn.changes(), world.must_sync));
+  PTWOP_CHECK(world.ports.store.commit(world.txn.take(), world.must_sync));
   if (world.must_sync) unsynced = false;
   else if (world.must_keep) unsynced = true;
   return {};

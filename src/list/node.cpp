@@ -46,21 +46,6 @@ Bytes encode_part(const Node& node, Part part) {
   return w.take();
 }
 
-ipld::Cid read_cid_bytes(ipld::CborReader& r) {
-  auto cid = ipld::Cid::from_bytes(r.bytes());
-  if (!cid) {
-    r.fail();
-    return {};
-  }
-  return *cid;
-}
-
-template <class O>
-O read_octets(ipld::CborReader& r) {
-  const BytesView bytes = r.bytes(O::kSize);
-  return r.ok() ? O::from(bytes) : O{};
-}
-
 }  // namespace
 
 ListId list_id(const ipld::Cid& channel, const ListName& name) {
@@ -70,6 +55,12 @@ ListId list_id(const ipld::Cid& channel, const ListName& name) {
   text += name.incarnation.view();
   text += name.control ? '\1' : '\0';
   return ListId::from(BytesView(ipld::sha256(text)).substr(0, ListId::kSize));
+}
+
+ipld::Cid read_cid(ipld::CborReader& in) {
+  const auto cid = ipld::Cid::from_bytes(in.bytes());
+  if (!cid) in.fail();
+  return cid ? *cid : ipld::Cid{};
 }
 
 Bytes tag_bytes(uint64_t tag) {
@@ -115,20 +106,20 @@ Result<Node> decode(BytesView block) {
   node.list.writer = read_octets<PublicKey>(r);
   r.expect_key("incarnation");
   node.list.incarnation = read_octets<Incarnation>(r);
-  if (r.try_key("prev")) node.prev = read_cid_bytes(r);
+  if (r.try_key("prev")) node.prev = read_cid(r);
   r.expect_key("seen");
   const size_t seen = r.array();
   if (seen > limits::kSeenMax) r.fail();
   for (size_t i = 0; i < seen && r.ok(); ++i) node.seen.push_back(read_at(r));
   r.expect_key("time");
   node.time = r.unsigned_integer();
-  if (r.try_key("epoch")) node.epoch = read_cid_bytes(r);
+  if (r.try_key("epoch")) node.epoch = read_cid(r);
   if (r.try_key("grant")) node.grant = read_at(r);
   if (r.try_key("nonce")) node.nonce = Bytes(r.bytes(kNonceBytes));
   r.expect_key("number");
   node.number = r.unsigned_integer();
   r.expect_key("channel");
-  node.channel = read_cid_bytes(r);
+  node.channel = read_cid(r);
   r.expect_key("version");
   if (r.unsigned_integer() != 1) r.fail();
   r.expect_key("signature");

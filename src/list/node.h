@@ -55,6 +55,16 @@ Bytes encode(const Node& node);
 /// Does not check the signature.
 Result<Node> decode(BytesView block);
 
+/// A byte string of just that length.
+template <class O>
+O read_octets(ipld::CborReader& in) {
+  const BytesView bytes = in.bytes(O::kSize);
+  return in.ok() ? O::from(bytes) : O{};
+}
+
+/// The bytes of one of our own CIDs.
+ipld::Cid read_cid(ipld::CborReader& in);
+
 // Positions inside other structures: [list bytes, number, tag bytes].
 void write_at(ipld::CborWriter& out, const At& at);
 At read_at(ipld::CborReader& in);

@@ -8,18 +8,8 @@ namespace {
 
 using ipld::CborReader;
 using ipld::CborWriter;
-
-template <class O>
-O read_octets(CborReader& r) {
-  const BytesView bytes = r.bytes(O::kSize);
-  return r.ok() ? O::from(bytes) : O{};
-}
-
-ipld::Cid read_cid(CborReader& r) {
-  const auto cid = ipld::Cid::from_bytes(r.bytes());
-  if (!cid) r.fail();
-  return cid ? *cid : ipld::Cid{};
-}
+using list::read_cid;
+using list::read_octets;
 
 std::string_view kind_of(const Message& m) {
   constexpr std::string_view kKinds[] = {"nodes", "clock", "want"};

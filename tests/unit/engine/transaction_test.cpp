@@ -43,7 +43,7 @@ TEST_CASE("a scan shows what is pending in place of what is stored, in both dire
       });
       CHECK(got == want);
     }
-    (void)store.commit(txn.changes(), true);
+    (void)store.commit(txn.take(), true);
     for (const auto& [key, value] : expect) CHECK(*store.get(Table::state, key) == value);
     CHECK(store.size(Table::state) == expect.size());
   }
