@@ -29,6 +29,7 @@ std::string stderr_of(Body body) {
 }  // namespace
 
 TEST_CASE("a line has time, level, room, message and fields") {
+  log::set_level(log::Level::info);
   const std::string line = stderr_of([] {
     log::info("kubo", "connected",
               {{"peer", "12D3"}, {"nodes", 7}, {"why", "two words"}, {"empty", ""}});
@@ -39,6 +40,7 @@ TEST_CASE("a line has time, level, room, message and fields") {
 }
 
 TEST_CASE("what strangers sent stays on its line") {
+  log::set_level(log::Level::info);
   const std::string line = stderr_of([] {
     log::warn("sync", "bad\nmessage \x1b[31m", {{"from", "a\nb\x1b\xff\"\\"}});
   });
