@@ -237,12 +237,12 @@ void Engine::Impl::conclude(const std::set<uint32_t>& settled) {
     if (const auto synced = world.ports.store.sync(); !synced) return discard(synced.error());
     unsynced = false;
   }
+  answer(nullptr);
   talking.insert(settled.begin(), settled.end());
   each(std::exchange(talking, {}), [this](Channel& channel) {
     channel.publish();
     schedule(channel);
   });
-  answer(nullptr);  // after the announcement has been handed on: it has the longer way
   check_waiters(settled);
   each(settled, [this](Channel& channel) { want_pin(channel); });
   outbox.drain();

@@ -235,6 +235,19 @@ struct HttpClient::Impl : std::enable_shared_from_this<HttpClient::Impl> {
     deliver_done();
   }
 
+  // A new request leaves at once where its connection is open, not in the loop's next turn. What comes of it is told
+  // from the loop: the caller may be in the middle of something.
+  void kick() {
+    int running = 0;
+    curl_multi_socket_action(multi, CURL_SOCKET_TIMEOUT, 0, &running);
+    asio::post(loop, [weak = weak_from_this()] {
+      if (auto alive = weak.lock()) {
+        alive->deliver_news();
+        alive->deliver_done();
+      }
+    });
+  }
+
   void deliver_news() {
     for (const Id id : std::exchange(news, {})) {
       if (auto found = transfers.find(id); found != transfers.end()) tell_news(found->second);
@@ -363,6 +376,7 @@ HttpClient::Id HttpClient::start(HttpRequest request) {
   transfer->news = &impl_->news;
   impl_->transfers.emplace(transfer->id, transfer);
   curl_multi_add_handle(impl_->multi, easy);
+  impl_->kick();
   return transfer->id;
 }
 
