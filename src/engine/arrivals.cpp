@@ -213,17 +213,12 @@ bool Channel::apply_next(const list::ListId& id, ListState& state) {
     apply_control(*node);
   } else {
     const types::Type* type = types::find_type(membership_->manifest().type);
-    std::vector<Bytes> ops;
-    if (!type || open_ops(*node, ops) == Opened::no_key || !seen_met(*node)) return false;
-    for (const Bytes& op : ops)
-      if (!type->check(op)) {
-        world_.refuse("void");
-        ops.clear();
-        break;
-      }
+    if (!type) return false;
+    const auto ops = open_ops(*node, *type);
+    if (!ops || !seen_met(*node)) return false;
     ChannelState channel_state(world_.txn, number_);
-    for (uint32_t index = 0; index < ops.size(); ++index)
-      if (const auto ok = type->apply(channel_state, {{node->time, id, node->number, index}, node->list.writer}, ops[index]); !ok) {
+    for (uint32_t index = 0; index < ops->size(); ++index)
+      if (const auto ok = type->apply(channel_state, {{node->time, id, node->number, index}, node->list.writer}, (*ops)[index]); !ok) {
         break_turn(ok.error());
         return false;
       }
@@ -232,29 +227,23 @@ bool Channel::apply_next(const list::ListId& id, ListState& state) {
   return true;
 }
 
-Channel::Opened Channel::open_ops(const list::Node& node, std::vector<Bytes>& ops) const {
-  Bytes framed = node.body;
-  if (static_cast<bool>(node.epoch) == membership_->manifest().is_public) {
+// The operations of a data node; none of a void one. Nothing: its key is not here.
+std::optional<std::vector<Bytes>> Channel::open_ops(const list::Node& node, const types::Type& type) const {
+  const auto void_node = [this] {
     world_.refuse("void");
-    return Opened::empty;
-  }
+    return std::vector<Bytes>{};
+  };
+  if (static_cast<bool>(node.epoch) == membership_->manifest().is_public) return void_node();
+  Result<Bytes> framed = node.body;
   if (node.epoch) {
     const access::Epoch* epoch = membership_->epoch(node.epoch);
-    if (!epoch || epoch->secret.empty()) return Opened::no_key;
-    auto opened = access::open_body(node, access::body_key(epoch->secret));
-    if (!opened) {
-      world_.refuse("void");
-      return Opened::empty;
-    }
-    framed = std::move(*opened);
+    if (!epoch || epoch->secret.empty()) return std::nullopt;
+    framed = access::open_body(node, access::body_key(epoch->secret));
   }
-  auto unframed = access::unframe_ops(framed);
-  if (!unframed) {
-    world_.refuse("void");
-    return Opened::empty;
-  }
-  ops = std::move(*unframed);
-  return Opened::ops;
+  if (!framed) return void_node();
+  auto ops = access::unframe_ops(*framed);
+  if (!ops || !std::all_of(ops->begin(), ops->end(), [&](const Bytes& op) { return type.check(op).ok(); })) return void_node();
+  return std::move(*ops);
 }
 
 void Channel::apply_control(const list::Node& node) {
@@ -273,8 +262,7 @@ void Channel::undo_from(const list::ListId& id, ListState& state) {
     const auto node = lists_.node(id, number);
     if (!node) return break_turn(node.error());
     std::vector<Bytes> ops;
-    if (!node->list.control && type) open_ops(*node, ops);
-    if (std::any_of(ops.begin(), ops.end(), [&](const Bytes& op) { return !type->check(op); })) ops.clear();
+    if (!node->list.control && type) ops = open_ops(*node, *type).value_or(std::vector<Bytes>{});
     for (size_t i = ops.size(); i-- > 0;) {
       const types::OpContext at{{node->time, id, number, static_cast<uint32_t>(i)}, node->list.writer};
       if (const auto ok = type->undo(channel_state, at, ops[i], *source); !ok) return break_turn(ok.error());

@@ -144,11 +144,11 @@ std::vector<list::At> Channel::seen_by(const list::ListId& own) const {
   return seen;
 }
 
-list::Node Channel::next_node(const list::ListName& name) const {
+list::Node Channel::next_node(bool control) const {
   list::Node node;
   node.channel = record_.cid;
-  node.list = name;
-  node.id = list::list_id(record_.cid, name);
+  node.list = own_list(control);
+  node.id = own_[control].id;
   const auto& lists = lists_.all();
   const auto it = lists.find(node.id);
   const ListRecord last = it == lists.end() ? ListRecord{} : it->second.record;
@@ -183,7 +183,7 @@ void Channel::open_node() {
   if (open_) return;
   check_own(false);
   open_.emplace();
-  open_->node = next_node(own_list(false));
+  open_->node = next_node(false);
   if (open_->node.number == 1 && !membership_->is_admin(world_.me.key()))
     if (const access::Grant* grant = membership_->write_grant(world_.me.key())) open_->node.grant = grant->at;
   if (!membership_->manifest().is_public) {
@@ -284,7 +284,7 @@ void Channel::write(const types::Type& type, std::vector<Bytes> ops, const std::
 Result<list::At> Channel::write_control(const std::vector<Bytes>& ops) {
   close_node();
   check_own(true);
-  list::Node node = next_node(own_list(true));
+  list::Node node = next_node(true);
   finish_node(node, ops, true);
   apply_control(node);
   return node.at();

@@ -63,7 +63,6 @@ class Channel {
   bool peer_has(std::string_view peer, const list::At& at) const;
   std::vector<list::At> clock() const;
   ChannelInfo info() const;
-  uint64_t outgoing() const { return talk_.queued(); }
   /// The accepted nodes, decrypted, as committed (or, within a turn, as the turn has them).
   std::unique_ptr<types::NodeSource> make_source(bool in_turn) const;
 
@@ -82,7 +81,7 @@ class Channel {
 
   void open_node();
   void close_node();
-  list::Node next_node(const list::ListName& name) const;
+  list::Node next_node(bool control) const;
   void finish_node(list::Node& node, const std::vector<Bytes>& ops, bool one_client);
   uint64_t next_time(uint64_t last) const;
   std::vector<list::At> seen_by(const list::ListId& own) const;
@@ -100,8 +99,7 @@ class Channel {
   bool seen_met(const list::Node& node);
   Result<void> evaluate_membership();
   void apply_control(const list::Node& node);
-  enum class Opened : uint8_t { ops, empty, no_key };
-  Opened open_ops(const list::Node& node, std::vector<Bytes>& ops) const;
+  std::optional<std::vector<Bytes>> open_ops(const list::Node& node, const types::Type& type) const;
   void undo_from(const list::ListId& id, ListState& state);
   void break_turn(const Error& error);
 
