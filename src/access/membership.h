@@ -50,6 +50,12 @@ class Membership {
   explicit Membership(Manifest manifest) : manifest_(std::move(manifest)) {}
 
   const Manifest& manifest() const { return manifest_; }
+  /// The same channel before any control node. What was opened once stays opened.
+  Membership anew() const {
+    Membership out(manifest_);
+    out.secrets_ = secrets_;
+    return out;
+  }
 
   /// One accepted control node, once. `me` opens what is sealed to it. Unknown or malformed operations make the node
   /// void: it is skipped whole, with an error for the log.

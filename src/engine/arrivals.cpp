@@ -13,6 +13,7 @@ constexpr uint64_t kRetryMs = 250;
 constexpr size_t kInKuboMax = 4096;
 constexpr size_t kAwaitedMax = 4096;
 constexpr uint64_t kLargeAheadMax = 4096;
+constexpr size_t kStraysMax = 4096;
 
 }  // namespace
 
@@ -32,7 +33,8 @@ void Channel::on_message(std::string_view from, BytesView bytes) {
     for (const sync::LargeNode& large : nodes->large) {
       const ListState* state = lists_.find(large.list);
       const uint64_t held = state ? state->record.held.number : 0;
-      const bool useful = (state || trusted) && large.number > held && large.number - held <= kLargeAheadMax;
+      const bool stray = own_cuts_.contains(large.list) && large.number >= state->record.cut;
+      const bool useful = stray || ((state || trusted) && large.number > held && large.number - held <= kLargeAheadMax);
       if (useful && talk_.fetch(large.cid, trusted)) world_.ports.blocks.get(large.cid);
     }
     const uint64_t refused = world_.refusals;
@@ -136,7 +138,15 @@ void Channel::follow_events() {
   sync::Replicator& replicator = talk_.replicator();
   Lists::Events events = lists_.take_events();
   for (const list::ListId& id : events.cut)
-    if (ListState* state = lists_.find(id)) undo_from(id, *state);
+    if (ListState* state = lists_.find(id)) {
+      undo_from(id, *state);
+      note_cut(id, *state);
+      log::warn("engine", state->record.cut ? "a list is forked: from there on it counts only where its owner writes it again"
+                                            : "a list's grant does not count any more, and so the list does not",
+                {{"channel", view_->address}, {"list", hex(id.view())}, {"from", std::max<uint64_t>(state->record.cut, 1)}});
+    }
+  for (list::Node& stray : events.strays)
+    if (strays_.size() < kStraysMax) strays_.push_back(std::move(stray));  // else it will be wanted again
   for (const bool control : {false, true})
     if (events.came.contains(own_[control].id)) renew_own(control);
   for (const list::ListId& id : events.grown) {
@@ -160,6 +170,8 @@ void Channel::settle() {
         apply_all();
       }
     }
+    repeat_own();
+    apply_all();
   }
   lists_.save();
 }
@@ -167,7 +179,8 @@ void Channel::settle() {
 void Channel::apply_all() {
   bool progress = true;
   while (progress && !world_.broken) {
-    follow_events();
+    do follow_events();
+    while (refresh_membership());
     progress = false;
     const std::set<list::ListId> ids = lists_.unapplied();
     for (const list::ListId& id : ids) {
@@ -209,31 +222,42 @@ bool Channel::apply_next(const list::ListId& id, ListState& state) {
     break_turn(node.error());
     return false;
   }
-  if (node->list.control) {
-    apply_control(*node);
-  } else {
-    const types::Type* type = types::find_type(membership_->manifest().type);
-    if (!type) return false;
-    const auto ops = open_ops(*node, *type);
-    if (!ops || !seen_met(*node)) return false;
-    ChannelState channel_state(world_.txn, number_);
-    for (uint32_t index = 0; index < ops->size(); ++index)
-      if (const auto ok = type->apply(channel_state, {{node->time, id, node->number, index}, node->list.writer}, (*ops)[index]); !ok) {
-        break_turn(ok.error());
-        return false;
-      }
-  }
-  lists_.set_applied(state, id, node->position());
-  return true;
+  return (node->list.control || seen_met(*node)) && count_node(*node, state);
 }
 
-// The operations of a data node; none of a void one. Nothing: its key is not here.
-std::optional<std::vector<Bytes>> Channel::open_ops(const list::Node& node, const types::Type& type) const {
+void Channel::apply_ops(const list::Node& node, const std::vector<Bytes>& ops) {
+  if (ops.empty() || access::is_again(ops.front())) return;
+  if (node.list.control) return apply_control(node);
+  const types::Type& type = *types::find_type(membership_->manifest().type);
+  ChannelState state(world_.txn, number_);
+  for (uint32_t index = 0; index < ops.size(); ++index)
+    if (const auto ok = type.apply(state, {{node.time, node.id, node.number, index}, node.list.writer}, ops[index]); !ok)
+      return break_turn(ok.error());
+}
+
+void Channel::undo_ops(const list::Node& node) {
+  const auto ops = open_ops(node);
+  if (!ops || ops->empty() || access::is_again(ops->front())) return;
+  const types::Type& type = *types::find_type(membership_->manifest().type);
+  ChannelState state(world_.txn, number_);
+  const auto source = make_source(true);
+  undoing_ = &node;
+  for (size_t i = ops->size(); i-- > 0 && !world_.broken;) {
+    const types::OpContext at{{node.time, node.id, node.number, static_cast<uint32_t>(i)}, node.list.writer};
+    if (const auto ok = type.undo(state, at, (*ops)[i], *source); !ok) break_turn(ok.error());
+  }
+  undoing_ = nullptr;
+}
+
+// The operations of a node; none of a void one. Nothing: its key is not here, or its type is none of ours.
+std::optional<std::vector<Bytes>> Channel::open_ops(const list::Node& node) const {
   const auto void_node = [this] {
     world_.refuse("void");
     return std::vector<Bytes>{};
   };
-  if (static_cast<bool>(node.epoch) == membership_->manifest().is_public) return void_node();
+  const types::Type* type = types::find_type(membership_->manifest().type);
+  if (!node.list.control && !type) return std::nullopt;
+  if (!node.list.control && static_cast<bool>(node.epoch) == membership_->manifest().is_public) return void_node();
   Result<Bytes> framed = node.body;
   if (node.epoch) {
     const access::Epoch* epoch = membership_->epoch(node.epoch);
@@ -242,7 +266,11 @@ std::optional<std::vector<Bytes>> Channel::open_ops(const list::Node& node, cons
   }
   if (!framed) return void_node();
   auto ops = access::unframe_ops(*framed);
-  if (!ops || !std::all_of(ops->begin(), ops->end(), [&](const Bytes& op) { return type.check(op).ok(); })) return void_node();
+  if (!ops) return void_node();
+  const bool again = access::is_again(ops->front());
+  const bool good = again ? access::read_again(node, *ops).ok()
+                          : node.list.control || std::all_of(ops->begin(), ops->end(), [&](const Bytes& op) { return type->check(op).ok(); });
+  if (!good) return void_node();
   return std::move(*ops);
 }
 
@@ -250,29 +278,6 @@ void Channel::apply_control(const list::Node& node) {
   membership_changed_ = true;
   const auto ops = access::unframe_ops(node.body);
   if (!ops || !membership_->apply(node, *ops, world_.me)) world_.refuse("void");
-}
-
-// The cut of a list fell: what was applied from there on is taken back, newest first.
-void Channel::undo_from(const list::ListId& id, ListState& state) {
-  const types::Type* type = types::find_type(membership_->manifest().type);
-  ChannelState channel_state(world_.txn, number_);
-  const auto source = make_source(true);
-  while (state.record.applied.number > state.applicable() && !world_.broken) {
-    const uint64_t number = state.record.applied.number;
-    const auto node = lists_.node(id, number);
-    if (!node) return break_turn(node.error());
-    std::vector<Bytes> ops;
-    if (!node->list.control && type) ops = open_ops(*node, *type).value_or(std::vector<Bytes>{});
-    for (size_t i = ops.size(); i-- > 0;) {
-      const types::OpContext at{{node->time, id, number, static_cast<uint32_t>(i)}, node->list.writer};
-      if (const auto ok = type->undo(channel_state, at, ops[i], *source); !ok) return break_turn(ok.error());
-    }
-    lists_.set_applied(state, id, {number - 1, node->prev ? node->prev.tag() : 0});
-  }
-  if (state.record.name.control && !world_.broken)
-    if (const auto evaluated = evaluate_membership(); !evaluated) break_turn(evaluated.error());
-  log::warn("engine", "a list is forked: what its writer wrote from there on does not count",
-            {{"channel", view_->address}, {"list", hex(id.view())}, {"from", state.record.cut}});
 }
 
 }  // namespace ptwop::engine

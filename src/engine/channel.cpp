@@ -9,20 +9,18 @@
 namespace ptwop::engine {
 namespace {
 
-// Inline nodes travel at once; a node is closed before its block could grow over that.
 constexpr uint64_t kWaitingTickMs = 250;
-constexpr size_t kOpsBytesTarget = limits::kInlineNodeBytesMax - (8 << 10);
 
 /// The accepted nodes of a channel as the engine's turn (or the committed store) has them.
 class Source : public types::NodeSource {
  public:
-  using Load = std::function<Result<std::optional<Bytes>>(const list::ListId&, uint64_t)>;
+  using Load = std::function<Result<std::optional<list::Node>>(const Place&)>;
   Source(Load load, std::map<ipld::Cid, access::BodyKey> keys) : load_(std::move(load)), keys_(std::move(keys)) {}
 
-  Result<types::SourceNode> node(const list::ListId& list, uint64_t number) const override {
-    PTWOP_TRY(const auto block, load_(list, number));
-    if (!block) return fail(Code::corrupt, "a node that should be here is missing from the store");
-    PTWOP_TRY(const list::Node node, list::decode(*block));
+  Result<types::SourceNode> node(const types::OpId& id) const override {
+    PTWOP_TRY(const auto found, load_(Place(id)));
+    if (!found) return fail(Code::corrupt, "a node that should be here is missing from the store");
+    const list::Node& node = *found;
     types::SourceNode out{node.list.writer, node.time, {}, {}};
     for (const list::At& at : node.seen) out.seen[at.list] = at.position;
     Bytes framed = node.body;
@@ -56,6 +54,7 @@ Channel::Channel(World& world, uint32_t number, ChannelRecord record)
       record_(std::move(record)),
       view_(std::make_shared<ChannelView>()),
       lists_(world, number, record_.cid),
+      again_(world, number),
       talk_(world, record_.cid, lists_.holdings(), read_be64(world.ports.entropy.bytes(8))) {
   view_->number = number;
   view_->name = record_.name;
@@ -70,23 +69,13 @@ Result<void> Channel::load() {
     membership_.emplace(std::move(manifest));
   }
   PTWOP_CHECK(lists_.load());
-  for (const auto& [id, state] : lists_.all()) time_max_ = std::max(time_max_, state.record.time);
+  PTWOP_CHECK(again_.load());
+  for (const auto& [id, state] : lists_.all()) {
+    time_max_ = std::max(time_max_, state.record.time);
+    note_cut(id, state);
+  }
   PTWOP_CHECK(evaluate_membership());
   show();
-  return {};
-}
-
-// From all applied control nodes: at the start, and after some were taken back.
-Result<void> Channel::evaluate_membership() {
-  if (!membership_) return {};
-  membership_.emplace(access::Membership(membership_->manifest()));
-  for (const auto& [id, state] : lists_.all()) {
-    if (!state.record.name.control) continue;
-    for (uint64_t number = 1; number <= state.record.applied.number; ++number) {
-      PTWOP_TRY(const list::Node node, lists_.node(id, number));
-      apply_control(node);
-    }
-  }
   return {};
 }
 
@@ -95,7 +84,7 @@ uint64_t Channel::due_ms() const {
   const bool waits = lists_.waiting() > 0 || std::any_of(awaited_.begin(), awaited_.end(), [now](const auto& item) {
     return now - item.second.since_ms < limits::kSeenWaitMs + kWaitingTickMs;
   });
-  const uint64_t soon = waits ? now + kWaitingTickMs : UINT64_MAX;
+  const uint64_t soon = waits || repeating() ? now + kWaitingTickMs : UINT64_MAX;
   if (!world_.kubo.connected || !world_.kubo.pubsub) return soon;
   return std::min(soon, talk_.replicator().next_tick_ms());
 }
@@ -172,7 +161,7 @@ void Channel::renew_own(bool control) {
 void Channel::check_own(bool control) {
   const Own& own = own_[control];
   const ListState* state = lists_.find(own.id);
-  if (lists_.waits(own.id)) return renew_own(control);
+  if (lists_.waits(own.id) || again_.any(own.id)) return renew_own(control);
   if (!state) return;
   const ListRecord& record = state->record;
   if (record.cut || record.applied.number < record.held.number || (record.time >> 16) > world_.wall_ms() + limits::kFutureMs)
@@ -286,20 +275,30 @@ Result<list::At> Channel::write_control(const std::vector<Bytes>& ops) {
   check_own(true);
   list::Node node = next_node(true);
   finish_node(node, ops, true);
-  apply_control(node);
+  if (access::is_again(ops.front())) apply_again(node, ops);
+  else apply_ops(node, ops);
+  refresh_membership();
   return node.at();
 }
 
 std::unique_ptr<types::NodeSource> Channel::make_source(bool in_turn) const {
-  const uint32_t channel = number_;
-  const Transaction* txn = &world_.txn;
-  const StateStore* store = &world_.ports.store;
-  return std::make_unique<Source>(
-      [=](const list::ListId& list, uint64_t number) {
-        const Bytes key = node_key(channel, list, number);
-        return in_turn ? txn->get(Table::nodes, key) : store->get(Table::nodes, key);
-      },
-      keys_of(membership_));
+  Source::Load load = [this](const Place& place) -> Result<std::optional<list::Node>> {
+    if (undoing_ && place == Place(*undoing_)) return std::optional(*undoing_);
+    return counted(place);
+  };
+  // Readers have the store alone, and may be on another thread.
+  if (!in_turn)
+    load = [channel = number_, store = &world_.ports.store](const Place& place) -> Result<std::optional<list::Node>> {
+      PTWOP_TRY(const auto record, store->get(Table::meta, meta_key('l', channel, place.list.view())));
+      PTWOP_TRY(const auto block, store->get(Table::nodes, node_key(channel, place.list, place.number)));
+      if (record && block) {
+        PTWOP_TRY(const ListRecord list, decode_list(*record));
+        PTWOP_TRY(list::Node node, list::decode(*block));
+        if (list.applied.number >= place.number && node.time == place.time) return std::optional(std::move(node));
+      }
+      return Again::at(*store, channel, place);
+    };
+  return std::make_unique<Source>(std::move(load), keys_of(membership_));
 }
 
 // --- towards the outside ---------------------------------------------------------------------------------------------
@@ -340,7 +339,11 @@ Result<bool> Channel::reached(const list::At& at) const {
   if (it == lists_.all().end()) return false;
   const ListRecord& record = it->second.record;
   const auto never = fail(Code::unreachable, "the position lies on a branch of a forked list that does not count");
-  if (record.cut && at.position.number >= record.cut) return never;
+  if (record.cut && at.position.number >= record.cut) {
+    PTWOP_TRY(const bool counts, again_.has(at.list, at.position));
+    if (counts) return true;
+    return never;
+  }
   const bool readable = membership_ && membership_->readable();
   const uint64_t here = readable || record.name.control ? record.applied.number : record.held.number;
   if (here < at.position.number) return false;

@@ -6,6 +6,8 @@
 #include <unordered_set>
 
 #include "access/membership.h"
+#include "base/limits.h"
+#include "engine/again.h"
 #include "engine/lists.h"
 #include "engine/records.h"
 #include "engine/talk.h"
@@ -54,7 +56,7 @@ class Channel {
   void publish();
   /// When `tick` is wanted next (mono).
   uint64_t due_ms() const;
-  void tick() { talk_.tick(membership_.has_value()); }
+  void tick();
 
 
   /// The token's state: true reached; false not yet; an error: never (303).
@@ -79,6 +81,9 @@ class Channel {
     std::vector<Pending> pending;
   };
 
+  // Inline nodes travel at once: a node is closed before its block could grow over that.
+  static constexpr size_t kOpsBytesTarget = limits::kInlineNodeBytesMax - (8 << 10);
+
   void open_node();
   void close_node();
   list::Node next_node(bool control) const;
@@ -96,18 +101,41 @@ class Channel {
   void follow_events();
   void apply_all();
   bool apply_next(const list::ListId& id, ListState& state);
+  bool count_node(const list::Node& node, ListState& state);
+  void apply_ops(const list::Node& node, const std::vector<Bytes>& ops);
+  void undo_ops(const list::Node& node);
   bool seen_met(const list::Node& node);
   Result<void> evaluate_membership();
   void apply_control(const list::Node& node);
-  std::optional<std::vector<Bytes>> open_ops(const list::Node& node, const types::Type& type) const;
-  void undo_from(const list::ListId& id, ListState& state);
+  std::optional<std::vector<Bytes>> open_ops(const list::Node& node) const;
   void break_turn(const Error& error);
+
+  // Forked lists: see forks.cpp.
+  void undo_from(const list::ListId& id, ListState& state);
+  bool refresh_membership();
+  Result<std::optional<list::Node>> counted(const Place& place) const;
+  template <class Change>
+  void recount(const list::Node& node, Change change);
+  bool apply_again(const list::Node& node, const std::vector<Bytes>& ops);
+  void undo_again(const list::Node& node, const std::vector<Bytes>& ops);
+  void note_cut(const list::ListId& id, const ListState& state);
+  struct Repeats {
+    bool control = false;
+    std::vector<Bytes> ops;
+    size_t bytes = 0;
+  };
+  bool repeating() const;
+  void repeat_own();
+  bool repeat(const list::Node& node, Repeats& to);
+  void flush(Repeats& repeats);
+  void seek_branches();
 
   World& world_;
   uint32_t number_;
   ChannelRecord record_;
   ChannelRef view_;
   Lists lists_;
+  Again again_;
   Talk talk_;
   std::optional<access::Membership> membership_;
   std::optional<OpenNode> open_;
@@ -123,6 +151,16 @@ class Channel {
     bool begun = false;  ///< Its first node was made since the start: nobody can know more of it than we do.
   };
   Own own_[2];  ///< Our data list and our control list.
+  struct OwnCut {
+    uint64_t next = 0;        ///< From here on it is not looked at yet what is to be written again.
+    uint64_t seek_from = 0;   ///< Of other branches, what comes before is here.
+    uint64_t seek_at_ms = 0;  ///< mono
+    uint64_t seek_after_ms = 0;
+  };
+  std::map<list::ListId, OwnCut> own_cuts_;  ///< Our own lists that are forked.
+  std::deque<list::Node> strays_;            ///< Nodes of their other branches.
+  const list::Node* undoing_ = nullptr;
+  bool membership_stale_ = false;  ///< To be evaluated anew.
   std::unordered_set<ipld::Cid> in_kubo_;  ///< Large nodes that were put since the start (a cache).
   std::vector<Bytes> fresh_;     ///< Own nodes of this turn, to be announced after the commit.
   uint64_t retry_at_ms_ = 0;

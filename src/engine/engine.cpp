@@ -109,7 +109,7 @@ void Engine::leave(const std::string& name, Done<bool> done) {
   World& world = e.world;
   for (const Table table : {Table::nodes, Table::state, Table::index, Table::outbox})
     world.txn.erase_prefix(table, channel_prefix(number));
-  for (const char kind : {'l', 'f', 'r'}) world.txn.erase_prefix(Table::meta, meta_key(kind, number));
+  for (const char kind : {'a', 'l', 'f', 'r'}) world.txn.erase_prefix(Table::meta, meta_key(kind, number));
   world.txn.erase(Table::meta, meta_key('c', number));
   world.must_sync = true;
   e.pins.release(number, channel->cid());

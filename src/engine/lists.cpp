@@ -73,6 +73,8 @@ void Lists::offer(list::Node node, Bytes block, const access::Membership& member
   if (node.channel != cid_) return world_.refuse("other_channel");
   const list::ListId id = node.id;
   ListState* state = find(id);
+  if (state && state->record.cut && node.number >= state->record.cut && node.list.writer == world_.me.key())
+    return take_stray({std::move(node), std::move(block)});
   if (state && node.number <= state->record.held.number) return compare_with_held(*state, {std::move(node), std::move(block)});
   const uint64_t number = node.number;
   Arrived arrived{std::move(node), std::move(block)};
@@ -101,6 +103,20 @@ void Lists::offer(list::Node node, Bytes block, const access::Membership& member
   ++waiting_count_;
   waiting.nodes.emplace(number, std::move(arrived));
   drain(id, membership);
+}
+
+// We wrote this, somewhere else, and it is cut off. If we hold it as well it is known already.
+void Lists::take_stray(Arrived arrived) {
+  const auto held = world_.txn.get(Table::nodes, node_key(channel_, arrived.node.id, arrived.node.number));
+  if (held && *held && **held == arrived.block) return;
+  if (!verify(arrived)) return world_.refuse("forged");
+  events_.strays.push_back(std::move(arrived.node));
+}
+
+void Lists::admit(const list::ListId& id, bool admitted) {
+  ListState& state = lists_.at(id);
+  if (std::exchange(state.admitted, admitted) == admitted) return;
+  (admitted ? unapplied_ : events_.cut).insert(id);
 }
 
 bool Lists::verify(Arrived& arrived) {

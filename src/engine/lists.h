@@ -14,9 +14,11 @@ namespace ptwop::engine {
 
 struct ListState {
   ListRecord record;
+  bool admitted = true;  ///< False: the grant under which it was opened does not count (any more).
 
   /// The number up to which nodes may be applied: beyond it there is nothing, or a fork.
   uint64_t applicable() const {
+    if (!admitted) return 0;
     return record.cut ? std::min(record.held.number, record.cut - 1) : record.held.number;
   }
 };
@@ -52,9 +54,12 @@ class Lists {
     std::set<list::ListId> came;     ///< Those that grew by nodes from outside.
     std::vector<list::At> claims;    ///< Positions that must exist somewhere and are not here.
     std::vector<list::At> branches;  ///< A fork at or below this number: the other branch is wanted.
-    std::set<list::ListId> cut;      ///< The cut of these fell: what was applied from there on must be undone.
+    std::set<list::ListId> cut;      ///< Less of these counts than did: what was applied from there on must be undone.
+    std::vector<list::Node> strays;  ///< Of other branches of our own forked lists.
   };
   Events take_events() { return std::exchange(events_, {}); }
+  /// Whether a list counts at all.
+  void admit(const list::ListId& list, bool admitted);
   /// Lists with nodes held and not applied.
   std::set<list::ListId>& unapplied() { return unapplied_; }
 
@@ -78,6 +83,7 @@ class Lists {
   bool drain_run(const list::ListId& id, const access::Membership& membership);
   bool open_list(const list::ListId& id, const access::Membership& membership);
   void hold(ListState& state, Arrived arrived);
+  void take_stray(Arrived arrived);
   void compare_with_held(ListState& state, Arrived arrived);
   void fork(ListState& state, const Arrived& other);
   void drop(const list::ListId& id, uint64_t number);

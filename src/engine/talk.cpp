@@ -14,7 +14,6 @@ constexpr size_t kNodesBytesMax = 512 << 10;
 constexpr size_t kFreshMax = 4096;
 constexpr size_t kAnswerBytesMax = 8 << 20;
 constexpr size_t kFetchingMax = 64;
-constexpr size_t kWantsMax = 64;
 // What one Kubo peer may cost before anything is verified: bytes, with each message counted as at least 4 KiB.
 constexpr double kBudgetBytesPerMs = 32 << 10, kBudgetBytesMax = 64 << 20;
 constexpr size_t kBudgetFloorBytes = 4 << 10;
@@ -177,8 +176,7 @@ void Talk::tick(bool has_manifest) {
   auto out = replicator_.tick(world_.now_ms(), !has_manifest);
   clock_due_ |= out.send_clock;
   ask_due_ |= out.ask;
-  for (sync::Want& want : out.wants)
-    if (wants_.size() < kWantsMax) wants_.push_back(std::move(want));
+  for (sync::Want& ask : out.wants) want(std::move(ask));
 }
 
 void Talk::on_published(bool ok) {

@@ -31,6 +31,10 @@ class Talk {
   /// Queues an answer to a want: `blocks` in list order. `complete`: all that was wanted and is here.
   void answer(std::vector<Bytes> blocks, std::vector<sync::LargeNode> large, bool complete, Bytes manifest);
 
+  void want(sync::Want want) {
+    if (wants_.size() < kWantsMax) wants_.push_back(std::move(want));
+  }
+
   /// Sends what may be sent now.
   void flush(bool has_manifest);
   /// Time passed: queues clocks and wants that are due.
@@ -48,6 +52,7 @@ class Talk {
   size_t queued() const { return fresh_.size() + answers_.size() + wants_.size(); }
 
  private:
+  static constexpr size_t kWantsMax = 64;
   struct Budget {
     double tokens = 0;
     uint64_t at_ms = 0;

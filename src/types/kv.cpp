@@ -1,7 +1,7 @@
 // State: key → the winner: id, writer (32 bytes), expiry (8), 1 if deleted (1), value. One point
-// read is a get. Index: escaped key, list, number, index → time: every operation on the key. Times
-// rise within a list, so the last operation of each list is its latest, and finding these costs one
-// seek a list however often the key was written.
+// read is a get. Index: escaped key, list, time, number, index → nothing: every operation on the key.
+// The last one of each list is its latest, and finding these costs one seek a list however often the
+// key was written.
 #include "types/kv.h"
 
 #include <algorithm>
@@ -14,7 +14,7 @@ namespace ptwop::types {
 namespace {
 
 constexpr size_t kHeadBytes = kOpIdBytes + list::PublicKey::kSize + 8 + 1;
-constexpr size_t kPlaceBytes = list::ListId::kSize + 8 + 4;  // list, number, index
+constexpr size_t kPlaceBytes = list::ListId::kSize + 8 + 8 + 4;  // list, time, number, index
 
 struct KvOp {
   std::string_view key;
@@ -56,6 +56,7 @@ Bytes winner_bytes(const OpContext& at, const KvOp& op) {
 Bytes index_key(std::string_view key, const OpId& id) {
   Bytes out = escaped(key);
   out += id.list.view();
+  append_be64(out, id.time);
   append_be64(out, id.number);
   append_be32(out, id.index);
   return out;
@@ -69,16 +70,16 @@ Result<std::vector<OpId>> last_by_list(const StateReader& state, std::string_vie
   for (bool more = true; more;) {
     more = false;
     bool damaged = false;
-    PTWOP_CHECK(state.scan(Space::index, prefix, until, true, [&](BytesView place, BytesView time) {
+    PTWOP_CHECK(state.scan(Space::index, prefix, until, true, [&](BytesView place, BytesView) {
       place.remove_prefix(prefix.size());
-      damaged = place.size() != kPlaceBytes || time.size() != 8;
+      damaged = place.size() != kPlaceBytes;
       if (damaged) return false;
       OpId id;
-      id.time = read_be64(time);
       id.list = list::ListId::from(place);
       place.remove_prefix(list::ListId::kSize);
-      id.number = read_be64(place);
-      id.index = read_be32(place.substr(8));
+      id.time = read_be64(place);
+      id.number = read_be64(place.substr(8));
+      id.index = read_be32(place.substr(16));
       found.push_back(id);
       more = true;
       return false;
@@ -108,9 +109,7 @@ class Kv final : public Type {
 
   Result<void> apply(State& state, const OpContext& at, BytesView bytes) const override {
     PTWOP_TRY(const KvOp op, kv_op_from(bytes));
-    Bytes time;
-    append_be64(time, at.id.time);
-    PTWOP_CHECK(state.put(Space::index, index_key(op.key, at.id), time));
+    PTWOP_CHECK(state.put(Space::index, index_key(op.key, at.id), {}));
     PTWOP_TRY(const auto winner, kv_get(state, op.key));
     if (winner && winner->id > at.id) return {};
     return state.put(Space::state, op.key, winner_bytes(at, op));
@@ -126,7 +125,7 @@ class Kv final : public Type {
     PTWOP_TRY(const auto rest, last_by_list(state, op.key));
     if (rest.empty()) return state.erase(Space::state, op.key);
     const OpId next = *std::max_element(rest.begin(), rest.end());
-    PTWOP_TRY(const SourceNode node, source.node(next.list, next.number));
+    PTWOP_TRY(const SourceNode node, source.node(next));
     PTWOP_TRY(const Bytes stored, winner_from_node(node, next, op.key));
     return state.put(Space::state, op.key, stored);
   }
@@ -195,7 +194,7 @@ Result<std::vector<KvEntry>> kv_siblings(const StateReader& state, const NodeSou
   std::sort(last.rbegin(), last.rend());  // the winner first
   std::vector<SourceNode> nodes;
   for (const OpId& id : last) {
-    PTWOP_TRY(nodes.emplace_back(), source.node(id.list, id.number));
+    PTWOP_TRY(nodes.emplace_back(), source.node(id));
   }
   const auto seen_by_another = [&](const OpId& id) {
     return std::any_of(nodes.begin(), nodes.end(), [&](const SourceNode& node) {

@@ -57,7 +57,7 @@ Result<bool> has_del(const StateReader& state, BytesView entry) {
 }
 
 Result<void> show_again(State& state, const OpId& id, const NodeSource& source) {
-  PTWOP_TRY(const SourceNode node, source.node(id.list, id.number));
+  PTWOP_TRY(const SourceNode node, source.node(id));
   if (id.index >= node.ops.size()) return corrupt_state("log");
   PTWOP_TRY(const LogOp add, log_op_from(node.ops[id.index]));
   if (add.del) return corrupt_state("log");

@@ -61,7 +61,9 @@ struct SourceNode {
 class NodeSource {
  public:
   virtual ~NodeSource() = default;
-  virtual Result<SourceNode> node(const list::ListId& list, uint64_t number) const = 0;
+  /// The node of the operation `id`. A list's number alone does not name one: branches of a forked list may both count
+  /// (engine/again.h), and differ in time.
+  virtual Result<SourceNode> node(const OpId& id) const = 0;
 };
 
 /// What a local write shows its caller, beside the token.

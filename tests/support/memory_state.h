@@ -59,12 +59,12 @@ class MemoryState : public types::State {
 
 class MemorySource : public types::NodeSource {
  public:
-  Result<types::SourceNode> node(const list::ListId& list, uint64_t number) const override {
-    const auto found = nodes.find({list, number});
+  Result<types::SourceNode> node(const types::OpId& id) const override {
+    const auto found = nodes.find({id.list, id.time});
     if (found == nodes.end()) return fail(Code::corrupt, "There is no such node.");
     return found->second;
   }
-  std::map<std::pair<list::ListId, uint64_t>, types::SourceNode> nodes;
+  std::map<std::pair<list::ListId, uint64_t>, types::SourceNode> nodes;  ///< By list and time.
 };
 
 }  // namespace ptwop::test

@@ -44,6 +44,11 @@ void Replica::restart_from(const MemoryStore& old) {
   open();
 }
 
+void Replica::restart_as(const Replica& other) {
+  seed_ = other.seed_;
+  restart_from(other.store_);
+}
+
 void Replica::set_online(bool online) {
   online_ = online;
   engine_->on_kubo({online, online});

@@ -34,6 +34,8 @@ class Replica : engine::Gossip, engine::BlockStore, Clock, Entropy {
   void restart();
   /// Starts it again on an older copy of its store.
   void restart_from(const MemoryStore& old);
+  /// Becomes a copy of another one's folder, identity and all, while that one goes on.
+  void restart_as(const Replica& other);
   void set_online(bool online);
   bool online() const { return online_; }
   int64_t clock_offset_ms = 0;

@@ -53,9 +53,11 @@ std::vector<Placed> random_channel(Channel& channel, Random& random) {
     const uint64_t nodes = random() % 6;
     for (uint64_t number = 1; number <= nodes; ++number) {
       time += 1 + random() % 3;
-      shapes.push_back({list, number, time, 1 + random() % 3});
+      // Two branches of a forked list may both count: one number, two times.
+      const uint64_t place = number - (number > 1 && random() % 4 == 0);
+      shapes.push_back({list, place, time, 1 + random() % 3});
       for (uint32_t i = 0; i < shapes.back().ops; ++i)
-        ids.push_back({time, list_id(list), number, i});
+        ids.push_back({time, list_id(list), place, i});
     }
   }
   std::vector<Placed> all;

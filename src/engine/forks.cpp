@@ -1,0 +1,248 @@
+// Channel, third part: lists that are forked. What lies beyond a cut is taken back, and what an honest owner wrote there
+// is written again by that owner (access/again.h), so that it counts after all.
+#include <algorithm>
+
+#include "base/log.h"
+#include "engine/channel.h"
+
+namespace ptwop::engine {
+namespace {
+
+constexpr size_t kRepeatBytesMax = 1 << 20;  // in one turn
+constexpr uint64_t kSeekMs = 1'000, kSeekMsMax = 60'000;
+
+}  // namespace
+
+// --- what counts -----------------------------------------------------------------------------------------------------
+
+/// The node that counts at this place.
+Result<std::optional<list::Node>> Channel::counted(const Place& place) const {
+  if (const auto it = lists_.all().find(place.list); it != lists_.all().end() && it->second.record.applied.number >= place.number) {
+    PTWOP_TRY(list::Node node, lists_.node(place.list, place.number));
+    if (node.time == place.time) return std::optional(std::move(node));
+  }
+  if (!again_.any(place.list)) return std::optional<list::Node>();
+  return again_.at(place);
+}
+
+/// `change` may change which node counts at the place of `node`: the state follows.
+template <class Change>
+void Channel::recount(const list::Node& node, Change change) {
+  if (node.list.control) {
+    change();
+    membership_stale_ = true;
+    return;
+  }
+  const auto before = counted(Place(node));
+  change();
+  const auto after = counted(Place(node));
+  if (!before || !after) return break_turn(before ? after.error() : before.error());
+  if (*before && *after && (*before)->cid == (*after)->cid) return;
+  if (*before) undo_ops(**before);
+  if (!*after) return;
+  if (const auto ops = open_ops(**after)) apply_ops(**after, *ops);
+}
+
+// The next node of its list takes effect. False: its key is not here, or the turn broke.
+bool Channel::count_node(const list::Node& node, ListState& state) {
+  const auto ops = open_ops(node);
+  if (!ops) return false;
+  const auto applied = [&] { lists_.set_applied(state, node.id, node.position()); };
+  if (!ops->empty() && access::is_again(ops->front())) {
+    if (!apply_again(node, *ops)) return false;
+    applied();
+  } else if (again_.any(node.id)) {
+    recount(node, applied);
+  } else {
+    apply_ops(node, *ops);
+    applied();
+  }
+  return !world_.broken;
+}
+
+// What counted of a list counts no more, newest first.
+void Channel::undo_from(const list::ListId& id, ListState& state) {
+  while (state.record.applied.number > state.applicable() && !world_.broken) {
+    const uint64_t number = state.record.applied.number;
+    const auto node = lists_.node(id, number);
+    if (!node) return break_turn(node.error());
+    const auto undone = [&] { lists_.set_applied(state, id, {number - 1, node->prev ? node->prev.tag() : 0}); };
+    const auto ops = open_ops(*node);
+    if (ops && !ops->empty() && access::is_again(ops->front())) {
+      undo_again(*node, *ops);
+      undone();
+    } else if (node->list.control || again_.any(id)) {
+      recount(*node, undone);
+    } else {
+      undo_ops(*node);
+      undone();
+    }
+  }
+}
+
+bool Channel::apply_again(const list::Node& node, const std::vector<Bytes>& ops) {
+  const auto repeated = access::read_again(node, ops);
+  if (!repeated) return true;  // void, and counted as such
+  for (const access::Repeated& inner : *repeated)
+    if (!open_ops(inner.node)) return false;
+  for (const access::Repeated& inner : *repeated) recount(inner.node, [&] { again_.add(inner, node.at()); });
+  return true;
+}
+
+void Channel::undo_again(const list::Node& node, const std::vector<Bytes>& ops) {
+  const auto repeated = access::read_again(node, ops);
+  if (!repeated) return;
+  for (const access::Repeated& inner : *repeated) recount(inner.node, [&] { again_.remove(inner.node, node.at()); });
+}
+
+// --- membership ------------------------------------------------------------------------------------------------------
+
+// From all control nodes that count: at the start, and after some were taken back or written again.
+Result<void> Channel::evaluate_membership() {
+  membership_stale_ = false;
+  if (!membership_) return {};
+  membership_ = membership_->anew();
+  bool forked = false;
+  for (const auto& [id, state] : lists_.all()) {
+    if (!state.record.name.control) continue;
+    forked |= state.record.cut > 0;
+    for (uint64_t number = 1; number <= state.record.applied.number; ++number) {
+      PTWOP_TRY(const list::Node node, lists_.node(id, number));
+      apply_control(node);
+    }
+    Result<void> result;
+    PTWOP_CHECK(again_.each(id, [&](const list::Node& node) {
+      const auto counts = counted(Place(node));
+      if (!counts) result = counts.error();
+      const bool accepted = state.record.applied.number >= node.number;
+      if (counts && *counts && (*counts)->cid == node.cid && !accepted) apply_control(node);
+    }));
+    PTWOP_CHECK(result);
+  }
+  // A list counts while the grant counts under which it was opened.
+  for (const auto& [id, state] : lists_.all()) {
+    if (state.record.name.control || (state.admitted && !forked)) continue;
+    PTWOP_TRY(const list::Node first, lists_.node(id, 1));
+    lists_.admit(id, membership_->admits(first, state.record.held).ok());
+  }
+  return {};
+}
+
+bool Channel::refresh_membership() {
+  if (!membership_stale_ || world_.broken) return false;
+  if (const auto evaluated = evaluate_membership(); !evaluated) break_turn(evaluated.error());
+  return true;
+}
+
+// --- our own forked lists --------------------------------------------------------------------------------------------
+
+void Channel::note_cut(const list::ListId& id, const ListState& state) {
+  const uint64_t cut = state.record.cut;
+  if (!cut) return;
+  if (state.record.name.writer == world_.me.key()) {
+    const auto [it, fresh] = own_cuts_.try_emplace(id, OwnCut{cut, cut});
+    it->second.next = std::min(it->second.next, cut);
+    it->second.seek_from = std::min(it->second.seek_from, cut);
+  }
+}
+
+bool Channel::repeating() const {
+  return !strays_.empty() || std::any_of(own_cuts_.begin(), own_cuts_.end(), [this](const auto& item) {
+    return item.second.next <= lists_.all().at(item.first).record.held.number;
+  });
+}
+
+// What was cut off of our own lists, as far as it is here, is written again.
+void Channel::repeat_own() {
+  if (own_cuts_.empty()) return;
+  const bool admin = membership_->is_admin(world_.me.key());
+  const bool writer = membership_->readable() && (admin || membership_->write_grant(world_.me.key()));
+  size_t bytes = 0;
+  Repeats control{true, {}, 0}, data{false, {}, 0};
+  for (auto& [id, cut] : own_cuts_) {
+    const ListRecord record = lists_.find(id)->record;
+    if (record.name.control ? !admin : !writer) continue;
+    for (; cut.next <= record.held.number && bytes < kRepeatBytesMax; ++cut.next) {
+      const auto node = lists_.node(id, cut.next);
+      if (!node) return break_turn(node.error());
+      bytes += node->body.size();
+      if (!repeat(*node, record.name.control ? control : data)) break;
+    }
+  }
+  for (; !strays_.empty() && bytes < kRepeatBytesMax; strays_.pop_front()) {
+    const list::Node& node = strays_.front();
+    if (node.list.control ? !admin : !writer) continue;
+    bytes += node.body.size();
+    if (!repeat(node, node.list.control ? control : data)) break;
+    OwnCut& cut = own_cuts_.at(node.id);
+    cut.seek_from = std::max(cut.seek_from, node.number + 1);
+    cut.seek_after_ms = 0;
+  }
+  flush(control);
+  flush(data);
+}
+
+// False: its stamp is ahead of what we may write now.
+bool Channel::repeat(const list::Node& node, Repeats& to) {
+  std::vector<access::Repeated> inner;
+  const auto ops = open_ops(node);
+  if (!ops) return false;
+  if (!ops->empty() && access::is_again(ops->front())) {
+    if (auto nodes = access::read_again(node, *ops)) inner = std::move(*nodes);
+  } else {
+    inner.push_back({node, list::encode(node)});
+  }
+  const uint64_t stamp = next_time(0);
+  for (const access::Repeated& one : inner) {
+    const auto known = again_.has(one.node.id, one.node.position());
+    if (!known) break_turn(known.error());
+    if (!known || *known) continue;
+    if (one.node.time >= stamp) return false;
+    Bytes op = access::again_op(one.block);
+    if (!to.ops.empty() && to.bytes + op.size() > kOpsBytesTarget) flush(to);
+    to.bytes += op.size();
+    to.ops.push_back(std::move(op));
+  }
+  return true;
+}
+
+void Channel::flush(Repeats& repeats) {
+  if (repeats.ops.empty() || world_.broken) return;
+  const std::vector<Bytes> ops = std::exchange(repeats.ops, {});
+  repeats.bytes = 0;
+  log::info("engine", "writing again what a fork of our own list cut off",
+            {{"channel", view_->address}, {"nodes", ops.size()}, {"control", repeats.control}});
+  if (repeats.control) return (void)write_control(ops);
+  open_node();
+  list::Node node = std::exchange(open_, std::nullopt)->node;
+  finish_node(node, ops, false);
+  apply_again(node, ops);
+}
+
+// Other branches of our own lists: an older copy of this folder wrote them, or we did, before this folder was restored.
+void Channel::seek_branches() {
+  const uint64_t now = world_.now_ms();
+  for (auto& [id, cut] : own_cuts_) {
+    if (now < cut.seek_at_ms) continue;
+    cut.seek_after_ms = std::clamp(2 * cut.seek_after_ms, kSeekMs, kSeekMsMax);
+    cut.seek_at_ms = now + cut.seek_after_ms;
+    const ListRecord& record = lists_.find(id)->record;
+    for (const auto& [key, peer] : talk_.replicator().peers()) {
+      const auto theirs = peer.clock.find(id);
+      if (theirs == peer.clock.end() || theirs->second.at.position.number < record.cut) continue;
+      const list::Position position = theirs->second.at.position;
+      const auto ours = position.number <= record.held.number ? lists_.node(id, position.number) : Result<list::Node>(Error{});
+      const auto written = again_.has(id, position);
+      if ((ours && ours->cid.tag() == position.tag) || !written || *written) continue;
+      if (cut.seek_from > position.number) cut.seek_from = record.cut;
+      talk_.want({key, peer.boot, {{id, cut.seek_from, position.number}}, false});
+    }
+  }
+}
+
+void Channel::tick() {
+  talk_.tick(membership_.has_value());
+  if (membership_) seek_branches();
+}
+
+}  // namespace ptwop::engine
