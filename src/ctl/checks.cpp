@@ -220,14 +220,17 @@ void add_contents(const json::Value& channel, std::vector<Finding>& out) {
                    member(channel, "peers").items.empty() ? Verdict::problem : Verdict::note,
                    fmt::format("{} nodes of {} are known of but not here yet", missing, name),
                    "They come from any replica that has them: one of those must be running."});
+  if (const std::string_view damaged = member_text(channel, "damaged"); !damaged.empty())
+    out.push_back({"channel", Verdict::problem, fmt::format("{} is set aside", name), clean(damaged)});
   for (const json::Value& list : member(channel, "lists").items)
     if (const std::string_view cut_off = member_text(list, "cut"); !cut_off.empty())
       out.push_back(
-          {"channel", cut_off == "fork" ? Verdict::problem : Verdict::note,
+          {"channel", Verdict::note,
            fmt::format("{}: the list of {} is cut off ({})", name,
                        clean(member_text(list, "writer")), clean(cut_off)),
            cut_off == "fork"
-               ? "Its writer wrote from two copies of one data folder. Run only one of them."
+               ? "Its writer wrote from two copies of one data folder, or from a restored one. What was "
+                 "cut off counts where that writer's daemon writes it again; run one copy only."
                : ""});
 }
 

@@ -20,6 +20,7 @@ constexpr size_t kStraysMax = 4096;
 // --- what comes in ---------------------------------------------------------------------------------------------------
 
 void Channel::on_message(std::string_view from, BytesView bytes) {
+  if (aside_) return;
   const auto is_member = [this](const list::PublicKey& key) {
     return membership_ && membership_->role(key) != access::Role::none;
   };
@@ -118,7 +119,7 @@ std::optional<list::At> Channel::take_node(Bytes block) {
 
 void Channel::on_block(const ipld::Cid& cid, Result<Bytes> block) {
   talk_.fetched(cid);
-  if (!block || ipld::Cid::of(*block) != cid) return;
+  if (aside_ || !block || ipld::Cid::of(*block) != cid) return;
   if (cid == record_.cid) take_manifest(*block);
   else if (membership_) take_node(std::move(*block));
 }
@@ -159,6 +160,7 @@ void Channel::follow_events() {
 }
 
 void Channel::settle() {
+  if (aside_) return;
   close_node();
   if (membership_) {
     apply_all();

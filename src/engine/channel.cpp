@@ -80,6 +80,7 @@ Result<void> Channel::load() {
 }
 
 uint64_t Channel::due_ms() const {
+  if (aside_) return UINT64_MAX;
   const uint64_t now = world_.now_ms();
   const bool waits = lists_.waiting() > 0 || std::any_of(awaited_.begin(), awaited_.end(), [now](const auto& item) {
     return now - item.second.since_ms < limits::kSeenWaitMs + kWaitingTickMs;
@@ -105,7 +106,9 @@ void Channel::take_manifest(BytesView block) {
 }
 
 void Channel::break_turn(const Error& error) {
-  if (!world_.broken) world_.broken = error;
+  if (world_.broken) return;
+  world_.broken = error;
+  if (error.code == Code::corrupt) world_.damaged = number_;
 }
 
 // --- local writes ---------------------------------------------------------------------------------------------------
@@ -314,7 +317,7 @@ void Channel::show() {
     const access::PublicKey& me = world_.me.key();
     view_->is_public = membership_->manifest().is_public;
     view_->readable = readable;
-    view_->writable = readable && (membership_->is_admin(me) || membership_->write_grant(me));
+    view_->writable = readable && !aside_ && (membership_->is_admin(me) || membership_->write_grant(me));
     view_->type = types::find_type(membership_->manifest().type);
   }
 }
@@ -378,6 +381,7 @@ ChannelInfo Channel::info() const {
     out.peers.push_back({access::did_from(key), peer.last_seen_wall_ms, peer.wall_lead_ms});
   if (membership_) out.epoch = membership_->generation();
   out.missing = talk_.replicator().missing();
+  if (aside_) out.damaged = aside_->message;
   return out;
 }
 

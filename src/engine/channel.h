@@ -34,6 +34,10 @@ class Channel {
   Lists& lists() { return lists_; }
   Talk& talk() { return talk_; }
 
+  /// Its part of the store was found damaged: reads go on as far as they can, and it is left alone otherwise.
+  void set_aside(std::optional<Error> why) { aside_ = std::move(why); }
+  const std::optional<Error>& aside() const { return aside_; }
+
   /// The manifest came, from wherever. Refused and counted unless it is this channel's.
   void take_manifest(BytesView block);
 
@@ -132,6 +136,7 @@ class Channel {
 
   World& world_;
   uint32_t number_;
+  std::optional<Error> aside_;
   ChannelRecord record_;
   ChannelRef view_;
   Lists lists_;

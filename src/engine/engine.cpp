@@ -121,6 +121,7 @@ void Engine::leave(const std::string& name, Done<bool> done) {
     }
   std::erase_if(e.waiters, [](const auto& w) { return !w.done; });
   e.touched.erase(number);
+  e.damage.erase(number);
   e.by_name.erase(channel->view()->name);
   e.by_name.erase(channel->view()->address);
   e.by_cid.erase(channel->cid());
@@ -138,6 +139,7 @@ void Engine::grant(const std::string& name, const std::string& id, const std::st
   if (!key) return e.refuse(done, key.error());
   if (!role) return e.refuse(done, fail(Code::invalid_params, "a role is one of read, write"));
   if (!channel) return e.refuse(done, no_channel(name));
+  if (channel->aside()) return e.refuse(done, *channel->aside());
   const access::Membership* membership = channel->membership();
   if (!membership) return e.refuse(done, no_manifest());
   if (!membership->is_admin(e.world.me.key())) return e.refuse(done, fail(Code::not_admin, "only the channel's creator may grant"));
@@ -175,6 +177,7 @@ void Engine::info(const std::string& name, Done<ChannelInfo> done) {
 Result<Channel*> Engine::Impl::writable(const std::string& name, const types::Type& type) {
   Channel* channel = find(name);
   if (!channel) return no_channel(name);
+  if (channel->aside()) return *channel->aside();
   const access::Membership* membership = channel->membership();
   if (!membership) return no_manifest();
   if (membership->manifest().type != type.name())

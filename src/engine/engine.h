@@ -48,6 +48,7 @@ struct ChannelInfo {
   uint64_t epoch = 0;
   uint64_t missing = 0;
   std::string root;  ///< CID, or empty
+  std::string damaged;  ///< What is the matter with its part of the store; empty: nothing.
 };
 
 /// Counters since start. Plain values: copied out on the engine's thread.

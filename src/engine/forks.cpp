@@ -241,6 +241,7 @@ void Channel::seek_branches() {
 }
 
 void Channel::tick() {
+  if (aside_) return;
   talk_.tick(membership_.has_value());
   if (membership_) seek_branches();
 }

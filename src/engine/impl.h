@@ -50,6 +50,12 @@ struct Engine::Impl {
   bool channels_changed = false;
   bool unsynced = false;
   bool reload_due = false;
+  struct Damage {
+    Error error;
+    uint64_t again_at_ms = 0;  ///< mono: when the channel is tried again; at its end: it is in use
+    uint64_t after_ms = 0;
+  };
+  std::map<uint32_t, Damage> damage;  ///< Channels whose part of the store could not be read.
 
   Impl(Ports ports, access::Identity identity)
       : world(ports, std::move(identity)), outbox(world), pins(world) {}
@@ -84,7 +90,9 @@ struct Engine::Impl {
   void log_refusals();
   void fetch_manifests();
   Result<void> commit();
-  void discard(const Error& error);
+  void discard(Error error);
+  void set_aside(Channel& channel, const Error& why);
+  void try_damaged_again();
   void conclude(const std::set<uint32_t>& settled);
   void want_pin(Channel& channel);
   void answer(const Error* failed);

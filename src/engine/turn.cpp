@@ -1,4 +1,6 @@
 // How an engine opens, and how a turn ends.
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "base/limits.h"
@@ -15,6 +17,8 @@ constexpr size_t kRequestSweepMax = 10'000;
 constexpr uint64_t kRefusalsLogMs = 60'000;
 constexpr uint64_t kAskMsMax = 4'000;
 constexpr uint64_t kIdleTickMs = 1'000;
+constexpr uint64_t kNever = UINT64_MAX;
+constexpr uint64_t kDamagedMs = 1'000, kDamagedMsMax = 60'000;
 
 }  // namespace
 
@@ -59,12 +63,41 @@ Result<void> Engine::Impl::load() {
   for (auto& [number, channel] : channels) {
     if (const auto known = shown.find(channel->cid()); known != shown.end() && known->second->number == number)
       channel->adopt(known->second);
-    PTWOP_CHECK(channel->load());
+    if (const auto loaded = channel->load(); !loaded) {
+      if (loaded.error().code != Code::corrupt) return loaded.error();
+      set_aside(*channel, loaded.error());
+    }
+    if (const auto known = damage.find(number); known != damage.end() && known->second.again_at_ms != kNever)
+      channel->set_aside(known->second.error);
     index(*channel);
     if (world.kubo.connected) channel->talk().on_connected();
   }
   channels_changed = true;
   return {};
+}
+
+// One damaged channel must not stop the others. It is tried again now and then: it may have been the disk.
+void Engine::Impl::set_aside(Channel& channel, const Error& why) {
+  Damage& d = damage[channel.view()->number];
+  d.error = fail(Code::corrupt, fmt::format("the data of '{}' is damaged here ({}): reads may be incomplete, nothing is written; if it stays so, "
+                                            "channel.leave and channel.join fetch it again from the other replicas", channel.view()->name, why.message));
+  d.after_ms = std::clamp(2 * d.after_ms, kDamagedMs, kDamagedMsMax);
+  d.again_at_ms = world.now_ms() + d.after_ms;
+  channel.set_aside(d.error);
+  log::error("engine", "a channel is set aside: its data could not be read",
+             {{"channel", channel.view()->address}, {"why", why.message}, {"again_ms", d.after_ms}});
+}
+
+void Engine::Impl::try_damaged_again() {
+  for (auto& [number, d] : damage) {
+    if (world.now_ms() < d.again_at_ms) continue;
+    d.again_at_ms = kNever;
+    const auto it = channels.find(number);
+    if (it == channels.end()) continue;
+    it->second->set_aside({});
+    if (const auto loaded = it->second->load(); !loaded) set_aside(*it->second, loaded.error());
+    touched.insert(number);
+  }
 }
 
 void Engine::Impl::index(Channel& channel) {
@@ -121,6 +154,7 @@ void Engine::tick() {
     impl_->channels.at(number)->tick();
     impl_->touched.insert(number);
   }
+  impl_->try_damaged_again();
   impl_->fetch_manifests();
   impl_->sweep_requests();
   impl_->log_refusals();
@@ -214,8 +248,12 @@ Result<void> Engine::Impl::commit() {
   return {};
 }
 
-void Engine::Impl::discard(const Error& error) {
+void Engine::Impl::discard(Error error) {
   log::error("engine", "a commit failed: nothing of it was kept", {{"why", error.message}});
+  if (const auto number = std::exchange(world.damaged, {}); number && channels.contains(*number)) {
+    set_aside(*channels.at(*number), error);
+    error = fail(Code::overloaded, "nothing was written: one channel's data was just found damaged and it is set aside; try again");
+  }
   if (const auto loaded = load(); !loaded) {
     log::error("engine", "the store cannot be read: trying again", {{"why", loaded.error().message}});
     reload_due = true;

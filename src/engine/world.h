@@ -32,6 +32,8 @@ struct World {
   bool must_keep = false;
   /// A read or write of the store failed in mid-turn: the turn is discarded.
   std::optional<Error> broken;
+  /// …because this channel's part of the store is damaged.
+  std::optional<uint32_t> damaged;
 
   World(Ports p, access::Identity identity) : ports(p), me(std::move(identity)), txn(p.store) {}
 

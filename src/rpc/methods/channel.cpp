@@ -50,6 +50,7 @@ void render_info(json::Writer& w, const engine::ChannelInfo& info) {
         .end_object();
   w.end_array().key("epoch").number(info.epoch).key("missing").number(info.missing).key("root");
   text_or_null(w, info.root);
+  if (!info.damaged.empty()) w.key("damaged").string(info.damaged);
 }
 
 /// Runs `use(engine, channel)` on the engine's thread for a method whose only check here is the

@@ -138,17 +138,23 @@ TEST_CASE("each thing that is wrong is found, with a remedy") {
         R"({"name":"n","type":"kv","readable":false,"writable":false,"peers":[{"id":"y","last_seen_ms":NOW}],"epoch":1})");
     CHECK(problems(facts) == "channel channel");
   }
-  SUBCASE("a fork") {
+  SUBCASE("a channel whose data is damaged") {
     change(
         facts,
         R"({"name":"n","type":"kv","readable":true,"writable":true,"peers":[{"id":"y","last_seen_ms":NOW}],
-        "lists":[{"list":"l","writer":"w","count":1,"head":"b","cut":"fork"}]})");
+        "damaged":"leave and join"})");
     CHECK(problems(facts) == "channel");
   }
 }
 
 TEST_CASE("what is as it should be is no problem") {
   Facts facts = healthy();
+  SUBCASE("a fork: it is history, and told") {
+    change(
+        facts,
+        R"({"name":"n","type":"kv","readable":true,"writable":true,"peers":[{"id":"y","last_seen_ms":NOW}],
+        "lists":[{"list":"l","writer":"w","count":1,"head":"b","cut":"fork"}]})");
+  }
   SUBCASE("shared with nobody yet") {
     change(facts, R"({"name":"n","type":"kv","readable":true,"writable":true,"peers":[]})");
     facts.members = {parsed(R"({"members":[{"id":"did:key:me","role":"admin","since_ms":1}]})")};

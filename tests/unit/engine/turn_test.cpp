@@ -215,6 +215,10 @@ TEST_CASE_FIXTURE(Own, "a request that cannot be looked up is not carried out a 
   engine->turn();
   CHECK_FALSE(answers.back().ok());
   disk.fail_reads_of.clear();
+  write(add(3), "other");  // the channel is set aside for a while
+  engine->turn();
+  CHECK(answers.back().error().code == Code::corrupt);
+  run_ms(1'100);
   CHECK(value() == 3);
   write(add(3), "id");
   engine->turn();
@@ -253,5 +257,48 @@ TEST_CASE_FIXTURE(Own, "the boot counter rises with every start, also when the c
     last = m->boot;
     wall -= 3'600'000;
     start();
+  }
+}
+
+TEST_CASE_FIXTURE(Own, "a node that is lost from the store stops its own channel only, and says so") {
+  engine->create("private", "count", false, [](Result<engine::ChannelRef> r) { REQUIRE(r.ok()); });
+  engine->turn();
+  const engine::ChannelRef ref = engine->directory().find("private");
+  const auto write_to = [&](const std::string& channel) {
+    answers.clear();
+    engine->write(channel, types::count_type(), add(), "", [this](Result<engine::Written> r) { answers.push_back(std::move(r)); });
+    engine->turn();
+    return answers.back();
+  };
+  REQUIRE(write_to("private").ok());
+  // Its control list is read at a start: the channel's key is in there.
+  Bytes lost;
+  for (const auto& [key, block] : disk.dump(engine::Table::nodes, ref->number))
+    if (const auto node = list::decode(block); node && node->list.control) lost = engine::channel_prefix(ref->number) + key;
+  REQUIRE(!lost.empty());
+  const Bytes block = **disk.get(engine::Table::nodes, lost);
+  REQUIRE(disk.commit({{engine::Change::Kind::erase, engine::Table::nodes, lost, {}}}, true).ok());
+  start();
+  CHECK(write_to("private").error().code == Code::corrupt);
+  CHECK(write_to("c").ok());
+  CHECK(info("private").damaged.find("channel.leave") != std::string::npos);
+  CHECK(info("c").damaged.empty());
+  SUBCASE("it can be left") {
+    engine->leave("private", [](Result<bool> r) { CHECK(r.ok()); });
+    engine->turn();
+    run_ms(120'000);
+    CHECK(write_to("c").ok());
+  }
+  SUBCASE("it is there again when the node is") {
+    run_ms(5'000);
+    CHECK(write_to("private").error().code == Code::corrupt);
+    REQUIRE(disk.commit({{engine::Change::Kind::put, engine::Table::nodes, lost, block}}, true).ok());
+    run_ms(60'000);
+    CHECK(write_to("private").ok());
+    CHECK(info("private").damaged.empty());
+    disk.fail_commits = true;
+    CHECK_FALSE(write_to("c").ok());
+    disk.fail_commits = false;
+    CHECK(write_to("private").ok());
   }
 }
