@@ -127,6 +127,7 @@ void World::twins(const Action& action) {
 void World::submit(size_t number) {
   Write& write = writes_[number];
   if (write.submitted && write.request.empty()) return;  // without a request id a client cannot ask again
+  if (write.answered && write.token.empty()) return;     // it was refused: that is an answer
   const bool first = !write.submitted;
   write.submitted = true;
   Replica& replica = *replicas_[write.replica];

@@ -162,10 +162,12 @@ std::vector<ipld::Cid> Checker::heads(const ipld::Cid& channel) const {
 
 std::vector<ipld::Cid> Checker::own_nodes(size_t replica) const {
   std::vector<ipld::Cid> out;
-  for (const auto& [number, mirror] : replicas_[replica].mirrors)
+  for (const auto& [number, mirror] : replicas_[replica].mirrors) {
+    if (replicas_[replica].left.contains(mirror.channel)) continue;
     for (const auto& [id, record] : mirror.lists)
       if (record.name.writer == subjects_[replica].key)
         for (const ipld::Cid& cid : mirror.chains.at(id)) out.push_back(cid);
+  }
   return out;
 }
 
@@ -411,17 +413,22 @@ void Checker::on_published(size_t replica, const ipld::Cid& channel, BytesView b
       const Bytes proof = engine::meta_key('f', number, node.id.view());
       const Bytes* held = disk.find(engine::Table::nodes, key);
       const Bytes* other = disk.find(engine::Table::meta, proof);
-      const bool kept = held && *held == block && disk.durable(engine::Table::nodes, key);
-      const bool proven = other && *other == block && disk.durable(engine::Table::meta, proof);
-      if (!kept && !proven) return fail("durable", fmt::format("{} sends {}, which a crash could still take away", name(replica), where(it->second)));
+      const Bytes* durable = disk.durable(engine::Table::nodes, key);
+      const bool proof_of_a_fork = other && *other == block;
+      if (!(held && *held == block && durable && *durable == block) && !proof_of_a_fork)
+        return fail("durable", fmt::format("{} sends {}, which a crash could still take away", name(replica), where(it->second)));
       it->second.exposed = true;
     }
   } else if (const auto* clock = std::get_if<sync::ClockMessage>(&message->body)) {
     for (const sync::ClockEntry& entry : clock->entries) {
       const auto here = mirror->lists.find(entry.at.list);
       const Bytes key = engine::meta_key('l', number, entry.at.list.view());
-      if (here == mirror->lists.end() || here->second.held != entry.at.position || here->second.cut != entry.cut ||
-          !disk.durable(engine::Table::meta, key))
+      const Bytes* durable = disk.durable(engine::Table::meta, key);
+      const auto record = durable ? engine::decode_list(*durable) : Result<engine::ListRecord>(ptwop::fail(Code::not_found, ""));
+      if (here == mirror->lists.end() || here->second.held != entry.at.position || here->second.cut != entry.cut)
+        return fail("clock", fmt::format("{} names number {} of list {}, and holds another", name(replica), entry.at.position.number,
+                                         short_list(entry.at.list)));
+      if (!record || record->held != entry.at.position)
         return fail("durable", fmt::format("{} promises number {} of list {}, which a crash could still take away", name(replica),
                                            entry.at.position.number, short_list(entry.at.list)));
       uint64_t& promised = replicas_[replica].promised[{channel, entry.at.list}];
@@ -479,6 +486,7 @@ void Checker::on_reached(size_t replica, const ipld::Cid& channel, const std::st
 
 void Checker::on_left(size_t replica, const ipld::Cid& channel) {
   ReplicaFacts& facts = replicas_[replica];
+  facts.left.insert(channel);
   for (Acknowledged& ack : facts.acknowledged)
     if (ack.channel == channel) ack.may_be_lost = true;
   std::erase_if(facts.promised, [&](const auto& item) { return item.first.first == channel; });

@@ -74,7 +74,7 @@ class Checker {
   std::vector<ipld::Cid> heads(const ipld::Cid& channel) const;  ///< The last honest node of each list.
   uint64_t time_max_ms() const { return time_max_ms_; }          ///< The furthest stamp of an honest node.
   std::string shown(const ipld::Cid& cid) const;
-  /// Own nodes of this replica, with the blocks' names, that it holds now.
+  /// Own nodes that this replica holds now, but for channels that it has ever left.
   std::vector<ipld::Cid> own_nodes(size_t replica) const;
   bool was_restored(size_t replica) const { return replicas_[replica].restored; }
   size_t acknowledged() const { return acknowledged_; }
@@ -113,6 +113,7 @@ class Checker {
     std::vector<Acknowledged> acknowledged;
     std::map<std::pair<ipld::Cid, list::ListId>, uint64_t> promised;
     std::set<Bytes> refused;
+    std::set<ipld::Cid> left;
     bool restored = false;
   };
   struct Step {

@@ -1,7 +1,5 @@
 #include "disk.h"
 
-#include <algorithm>
-
 #include "engine/records.h"
 
 namespace ptwop::sim {
@@ -133,11 +131,11 @@ const Bytes* Disk::find(engine::Table table, BytesView key) const {
   return it == map.end() ? nullptr : &it->second;
 }
 
-bool Disk::durable(engine::Table table, BytesView key) const {
-  return std::none_of(unsynced_.begin(), unsynced_.end(), [&](const Undos& undos) {
-    return std::any_of(undos.begin(), undos.end(),
-                       [&](const Undo& undo) { return undo.table == static_cast<size_t>(table) && undo.key == key; });
-  });
+const Bytes* Disk::durable(engine::Table table, BytesView key) const {
+  for (const Undos& undos : unsynced_)  // the oldest knows what was there at the last sync
+    for (const Undo& undo : undos)
+      if (undo.table == static_cast<size_t>(table) && undo.key == key) return undo.before ? &*undo.before : nullptr;
+  return find(table, key);
 }
 
 }  // namespace ptwop::sim

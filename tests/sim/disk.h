@@ -42,8 +42,8 @@ class Disk : public engine::StateStore {
   std::function<void(const engine::Changes&)> committed;  ///< After each commit that took effect.
   const Table& table(engine::Table table) const { return tables_[static_cast<size_t>(table)]; }
   const Bytes* find(engine::Table table, BytesView key) const;
-  /// What a crash at this moment could not take away.
-  bool durable(engine::Table table, BytesView key) const;
+  /// What a crash at this moment could not take away; null: nothing.
+  const Bytes* durable(engine::Table table, BytesView key) const;
   /// An error was given in this turn or the one before: what was broken by it may be told now.
   bool faulted() const { return faulted_ > 0; }
   void forget_faults() { faulted_ -= faulted_ > 0; }
