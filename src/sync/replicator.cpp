@@ -12,6 +12,7 @@ constexpr uint64_t kMissingMax = uint64_t{1} << 53;  // what JSON readers can ho
 constexpr uint64_t kTellAgainMs = 5'000;
 constexpr uint64_t kGivenUpMs = 5'000, kGivenUpStrangerMs = 60'000;
 constexpr uint64_t kPeerFreshMs = 60'000;
+constexpr uint64_t kSilentMs = 30'000;
 constexpr uint64_t kQuietMinMs = 5'000, kQuietMaxMs = 15'000;
 constexpr uint64_t kAfterChangeMs = 1'000;  // the announcement itself carries the change: this heals its loss
 constexpr uint64_t kClockGapMs = 200;       // never two clocks closer than this
@@ -53,7 +54,9 @@ bool Replicator::admit(const Message& message, bool member, uint64_t now_ms, uin
     if (w.boot == message.boot) window = &w;
   if (!window) {
     window = peer.windows[0].boot < peer.windows[1].boot ? &peer.windows[0] : &peer.windows[1];
-    if (message.boot < window->boot) return false;
+    // An earlier boot is a replay. But who was restored from an old copy, and had its clock set back, starts below its own
+    // past: once that is silent, it is heard. (A replay admitted so does nothing: clocks only add.)
+    if (message.boot < window->boot && now_ms - peer.last_seen_ms < kSilentMs) return false;
     *window = {message.boot, message.count, 1};
     clock_within(now_ms, jitter_.between(10, 80));  // it just started: tell it what is here
   } else if (!window->admit(message.count)) {

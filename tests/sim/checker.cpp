@@ -79,7 +79,7 @@ void Checker::learn_channel(size_t creator, const engine::ChannelRecord& record)
   if (!read || read->cid != record.cid || read->creator != subjects_[creator].key)
     return fail("manifest", name(creator) + " has a channel with another's manifest");
   channels_.emplace(record.cid, ChannelFacts{read->type, read->is_public, read->creator, subjects_[creator].identity,
-                                             access::Membership(*read), {}, {}});
+                                             access::Membership(*read), {}, {}, {}});
 }
 
 Made* Checker::learn(const list::Node& node, bool hostile) {
@@ -103,10 +103,7 @@ Made* Checker::learn(const list::Node& node, bool hostile) {
     made.readable = true;
     return &made;
   }
-  if (!hostile) {
-    facts.last[node.id] = node.cid;
-    time_max_ms_ = std::max(time_max_ms_, node.time_ms());
-  }
+  if (!hostile) facts.last[node.id] = node.cid;
   made.readable = true;  // unless its key is nobody's
   if (static_cast<bool>(node.epoch) == facts.is_public) return &made;
   Result<Bytes> framed = node.body;
@@ -137,7 +134,10 @@ void Checker::learn_control(const Made& made, BytesView body, ChannelFacts& fact
   if (!ops || !facts.membership.apply(made.node, *ops, *facts.identity)) return;
   for (const Bytes& op : *ops) {
     ipld::CborReader in(op);
-    if (in.map() != 4 || !in.try_key("id")) continue;
+    if (in.map() != 4 || !in.try_key("id")) {
+      facts.epoch = made.node.at();
+      continue;
+    }
     const auto key = list::PublicKey::from(in.bytes(list::PublicKey::kSize));
     facts.grants[made.node.at()] = {key, op.ends_with("write")};
   }
@@ -145,7 +145,8 @@ void Checker::learn_control(const Made& made, BytesView body, ChannelFacts& fact
 
 void Checker::on_hostile_node(BytesView block) {
   const auto node = list::decode(block);
-  if (node) learn(*node, true);
+  if (!node) return;
+  learn(*node, true)->exposed = true;
 }
 
 std::optional<list::At> Checker::grant_of(const ipld::Cid& channel, const list::PublicKey& key) const {
@@ -178,8 +179,9 @@ bool Checker::forked(const list::ListId& list, uint64_t number) const {
 
 bool Checker::reads(size_t replica, const Mirror& mirror) const {
   const ChannelFacts& facts = channels_.at(mirror.channel);
-  if (facts.is_public || facts.creator == subjects_[replica].key) return true;
-  return std::any_of(facts.grants.begin(), facts.grants.end(), [&](const auto& grant) {
+  if (facts.is_public) return true;
+  if (!facts.epoch || !holds(mirror, *facts.epoch)) return false;
+  return facts.creator == subjects_[replica].key || std::any_of(facts.grants.begin(), facts.grants.end(), [&](const auto& grant) {
     return grant.second.first == subjects_[replica].key && holds(mirror, grant.first);
   });
 }
@@ -254,6 +256,7 @@ void Checker::take_node(size_t replica, Mirror& mirror, BytesView key, const lis
         return fail("refused", fmt::format("{} answered a write with an error and then made it: {}", name(replica), where(*made)));
   }
   made->holders |= uint64_t{1} << replica;
+  time_max_ms_ = std::max(time_max_ms_, made->node.time_ms());
   auto& chain = mirror.chains[id];
   if (number == 0 || number > chain.size() + 1)
     return fail("chain", fmt::format("{} holds {} and not the one before", name(replica), where(*made)));
@@ -414,8 +417,10 @@ void Checker::on_published(size_t replica, const ipld::Cid& channel, BytesView b
       const Bytes* held = disk.find(engine::Table::nodes, key);
       const Bytes* other = disk.find(engine::Table::meta, proof);
       const Bytes* durable = disk.durable(engine::Table::nodes, key);
-      const bool proof_of_a_fork = other && *other == block;
-      if (!(held && *held == block && durable && *durable == block) && !proof_of_a_fork)
+      // Another branch is kept as a proof, or was until a lower fork was found.
+      const bool heard = !(held && *held == block) && it->second.exposed && node.list.writer != subjects_[replica].key;
+      const bool kept = held && *held == block && durable && *durable == block;
+      if (!kept && !heard && !(other && *other == block))
         return fail("durable", fmt::format("{} sends {}, which a crash could still take away", name(replica), where(it->second)));
       it->second.exposed = true;
     }
@@ -450,6 +455,7 @@ bool Checker::holds(const Mirror& mirror, const list::At& at) {
 void Checker::on_acknowledged(size_t replica, const ipld::Cid& channel, const std::string& token, const std::vector<Bytes>& operations) {
   const auto at = list::At::from_token(token);
   const Mirror* mirror = mirror_of(replica, channel);
+  if (at && !mirror && replicas_[replica].left.contains(channel)) return;  // it was written and left in one turn
   if (!at || !mirror) return fail("acknowledged", name(replica) + " gives a token that is none");
   const uint32_t number = number_of(replica, channel);
   if (!holds(*mirror, *at)) return fail("acknowledged", name(replica) + " acknowledged a write that it does not hold");

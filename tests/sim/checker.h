@@ -72,7 +72,7 @@ class Checker {
   std::optional<list::At> grant_of(const ipld::Cid& channel, const list::PublicKey& key) const;
   const Made* find(const ipld::Cid& cid) const;
   std::vector<ipld::Cid> heads(const ipld::Cid& channel) const;  ///< The last honest node of each list.
-  uint64_t time_max_ms() const { return time_max_ms_; }          ///< The furthest stamp of an honest node.
+  uint64_t time_max_ms() const { return time_max_ms_; }          ///< The furthest stamp of all nodes that somebody held.
   std::string shown(const ipld::Cid& cid) const;
   /// Own nodes that this replica holds now, but for channels that it has ever left.
   std::vector<ipld::Cid> own_nodes(size_t replica) const;
@@ -87,6 +87,7 @@ class Checker {
     const access::Identity* identity;
     access::Membership membership;
     std::map<list::At, std::pair<list::PublicKey, bool>> grants;  ///< To whom, and whether to write.
+    std::optional<list::At> epoch;                                ///< Where the key comes from.
     std::map<list::ListId, ipld::Cid> last;  ///< Of honest lists.
   };
   struct Unmet {
