@@ -12,6 +12,7 @@ constexpr uint64_t kMissingMax = uint64_t{1} << 53;  // what JSON readers can ho
 constexpr uint64_t kTellAgainMs = 5'000;
 constexpr uint64_t kGivenUpMs = 5'000, kGivenUpStrangerMs = 60'000;
 constexpr uint64_t kPeerFreshMs = 60'000;
+constexpr uint64_t kSilentMs = 30'000;
 constexpr uint64_t kQuietMinMs = 5'000, kQuietMaxMs = 15'000;
 constexpr uint64_t kAfterChangeMs = 1'000;  // the announcement itself carries the change: this heals its loss
 constexpr uint64_t kClockGapMs = 200;       // never two clocks closer than this
@@ -19,6 +20,7 @@ constexpr uint64_t kWantDelayMs = 40;       // what a clock names may still be o
 constexpr uint64_t kAnswerMs = 1'000;
 constexpr unsigned kBackoffMax = 5;
 constexpr unsigned kTriesMax = 12;
+constexpr size_t kCutsMax = 4;
 
 }  // namespace
 
@@ -52,7 +54,9 @@ bool Replicator::admit(const Message& message, bool member, uint64_t now_ms, uin
     if (w.boot == message.boot) window = &w;
   if (!window) {
     window = peer.windows[0].boot < peer.windows[1].boot ? &peer.windows[0] : &peer.windows[1];
-    if (message.boot < window->boot) return false;
+    // An earlier boot is a replay. But who was restored from an old copy, and had its clock set back, starts below its own
+    // past: once that is silent, it is heard. (A replay admitted so does nothing: clocks only add.)
+    if (message.boot < window->boot && now_ms - peer.last_seen_ms < kSilentMs) return false;
     *window = {message.boot, message.count, 1};
     clock_within(now_ms, jitter_.between(10, 80));  // it just started: tell it what is here
   } else if (!window->admit(message.count)) {
@@ -207,7 +211,11 @@ void Replicator::want(const list::ListId& list, uint64_t to, uint64_t cut, bool 
     --wanted_by_strangers_;
   }
   it->second.to = std::max(it->second.to, to);
-  if (cut && (!it->second.cut || cut < it->second.cut)) it->second.cut = cut;
+  auto& cuts = it->second.cuts;
+  if (cut && !cuts.contains(cut)) {
+    if (cuts.size() >= kCutsMax) cuts.erase(std::next(cuts.begin(), static_cast<ptrdiff_t>(jitter_.between(0, kCutsMax - 1))));
+    cuts.insert(cut);
+  }
 }
 
 void Replicator::forget(std::map<list::ListId, Wanted>::iterator& it) {
@@ -225,24 +233,30 @@ void Replicator::give_up(std::map<list::ListId, Wanted>::iterator& it, uint64_t 
 bool Replicator::satisfied(const list::ListId& list, const Wanted& wanted) const {
   const auto mine = holdings_.find(list);
   if (mine == holdings_.end()) return false;
-  const bool cut_known = !wanted.cut || (mine->second.cut && mine->second.cut <= wanted.cut);
+  const bool cut_known = wanted.cuts.empty() || (mine->second.cut && mine->second.cut <= *wanted.cuts.begin());
   // Beyond a cut nothing counts, so nothing is wanted.
   return (mine->second.cut || mine->second.position.number >= wanted.to) && cut_known;
 }
 
 const list::PublicKey* Replicator::choose(const list::ListId& list, const Wanted& wanted, uint64_t now_ms) {
-  std::vector<const list::PublicKey*> able, others;
+  std::vector<const list::PublicKey*> proving, able, others;
   const uint64_t here = held(list);
+  const auto mine = holdings_.find(list);
+  const uint64_t cut_here = mine == holdings_.end() ? 0 : mine->second.cut;
   for (const auto& [key, peer] : peers_) {
     if (now_ms - peer.last_seen_ms > kPeerFreshMs) continue;
     const auto known = peer.clock.find(list);
     const bool has = known != peer.clock.end() &&
-                     (known->second.at.position.number > here || (wanted.cut && known->second.at.position.number >= wanted.cut));
+                     (known->second.at.position.number > here ||
+                      (!wanted.cuts.empty() && known->second.at.position.number >= *wanted.cuts.begin()));
+    const bool proves = has && known->second.cut && (!cut_here || known->second.cut < cut_here);
     // Another than the one that did not answer, if there is one.
     const bool again = wanted.asked_any && wanted.tries > 0 && key == wanted.asked;
-    if (has && !again) able.push_back(&key);
+    if (proves && !again && !wanted.cuts.empty()) proving.push_back(&key);
+    else if (has && !again) able.push_back(&key);
     else if (has || wanted.claimed) others.push_back(&key);
   }
+  if (!proving.empty()) return proving[jitter_.between(0, proving.size() - 1)];
   if (!able.empty()) return able[jitter_.between(0, able.size() - 1)];
   if (!others.empty()) return others[wanted.tries % others.size()];
   return nullptr;
@@ -278,7 +292,7 @@ Replicator::Output Replicator::tick(uint64_t now_ms, bool need_manifest) {
     wanted.ask_at_ms = now_ms + (kAnswerMs << std::min(wanted.tries, kBackoffMax)) + jitter_.between(0, kAnswerMs / 4);
     if (!peer) continue;
     Want& ask = by_peer[*peer];
-    if (ask.ranges.size() + 2 > kRangesMax) {
+    if (ask.ranges.size() + kCutsMax + 1 > kRangesMax) {
       wanted.ask_at_ms = now_ms + kWantDelayMs;
       continue;
     }
@@ -287,8 +301,8 @@ Replicator::Output Replicator::tick(uint64_t now_ms, bool need_manifest) {
     wanted.asked_any = true;
     wanted.held_when_asked = held(list);
     const auto mine = holdings_.find(list);
-    if (wanted.cut && (mine == holdings_.end() || !mine->second.cut || wanted.cut < mine->second.cut))
-      ask.ranges.push_back({list, wanted.cut, wanted.cut});
+    for (const uint64_t number : wanted.cuts)
+      if (mine == holdings_.end() || !mine->second.cut || number < mine->second.cut) ask.ranges.push_back({list, number, number});
     const bool cut = mine != holdings_.end() && mine->second.cut;
     if (wanted.to > held(list) && !cut) ask.ranges.push_back({list, held(list) + 1, wanted.to});
   }

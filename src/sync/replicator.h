@@ -6,6 +6,7 @@
 // beyond its own asks one replica that has it; when no answer comes it asks another, less and less often.
 #pragma once
 #include <map>
+#include <set>
 #include <vector>
 
 #include "sync/message.h"
@@ -97,7 +98,8 @@ class Replicator {
  private:
   struct Wanted {
     uint64_t to = 0;          ///< Highest number known to exist.
-    uint64_t cut = 0;         ///< A fork that we have no proof of, or a branch to compare; 0 if none.
+    /// Forks that we have no proof of, and branches to compare. Some may be lies: none may keep another from being asked for.
+    std::set<uint64_t> cuts;
     uint64_t ask_at_ms = 0;
     unsigned tries = 0;
     list::PublicKey asked;

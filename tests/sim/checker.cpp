@@ -1,0 +1,641 @@
+#include "checker.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/limits.h"
+#include "sync/message.h"
+
+namespace ptwop::sim {
+namespace {
+
+constexpr uint64_t kFutureMs = 5 * 60 * 1000;
+constexpr uint64_t kSeenWaitMs = 10'000;
+
+/// A replica's state as it is on its disk: no fault comes between.
+class RawState : public types::StateReader {
+ public:
+  RawState(const Disk& disk, uint32_t channel) : disk_(disk), prefix_(engine::channel_prefix(channel)) {}
+  Result<std::optional<Bytes>> get(types::Space space, BytesView key) const override {
+    const Bytes* value = disk_.find(table(space), prefix_ + Bytes(key));
+    return value ? std::optional<Bytes>(*value) : std::optional<Bytes>();
+  }
+  Result<void> scan(types::Space space, BytesView from, BytesView until, bool reverse, const types::Visit& visit) const override {
+    if (reverse || !from.empty() || !until.empty()) return ptwop::fail(Code::internal, "the model reads forward, everything");
+    const auto& map = disk_.table(table(space));
+    for (auto it = map.lower_bound(prefix_); it != map.end() && it->first.starts_with(prefix_); ++it)
+      if (!visit(BytesView(it->first).substr(prefix_.size()), it->second)) break;
+    return {};
+  }
+
+ private:
+  static engine::Table table(types::Space space) {
+    return space == types::Space::state ? engine::Table::state : engine::Table::index;
+  }
+  const Disk& disk_;
+  Bytes prefix_;
+};
+
+bool only_once(const Operation& op) {
+  return op.kind == Operation::Kind::put || op.kind == Operation::Kind::inc || op.kind == Operation::Kind::add;
+}
+
+std::string short_list(const list::ListId& id) { return hex(id.view()).substr(0, 8); }
+
+}  // namespace
+
+Checker::Checker(std::vector<Subject> subjects) : subjects_(std::move(subjects)), replicas_(subjects_.size()) {}
+
+void Checker::fail(std::string kind, std::string text) {
+  if (!failure_) failure_ = Failure{std::move(kind), std::move(text)};
+}
+
+std::string Checker::name(size_t replica) const { return fmt::format("replica {}", replica); }
+
+std::string Checker::where(const Made& made) const {
+  std::string writer = "an enemy";
+  for (size_t i = 0; i < subjects_.size(); ++i)
+    if (subjects_[i].key == made.node.list.writer) writer = name(i);
+  return fmt::format("{} {} of list {} by {}", made.node.list.control ? "control node" : "node", made.node.number,
+                     short_list(made.node.id), writer);
+}
+
+std::string Checker::shown(const ipld::Cid& cid) const {
+  const Made* made = find(cid);
+  return made ? where(*made) : "an unknown node";
+}
+
+// --- nodes ----------------------------------------------------------------------------------------------------------
+
+const Made* Checker::find(const ipld::Cid& cid) const {
+  const auto it = made_.find(cid);
+  return it == made_.end() ? nullptr : &it->second;
+}
+
+// Its creator's identity opens the epochs for us.
+void Checker::learn_channel(size_t creator, const engine::ChannelRecord& record) {
+  auto read = access::read_manifest(record.manifest);
+  if (!read || read->cid != record.cid || read->creator != subjects_[creator].key)
+    return fail("manifest", name(creator) + " has a channel with another's manifest");
+  channels_.emplace(record.cid, ChannelFacts{read->type, read->is_public, read->creator, subjects_[creator].identity,
+                                             access::Membership(*read), {}, {}, {}});
+}
+
+Made* Checker::learn(const list::Node& node, bool hostile) {
+  const auto [it, fresh] = made_.try_emplace(node.cid);
+  Made& made = it->second;
+  if (!fresh) return &made;
+  made.node = node;
+  made.hostile = hostile;
+  auto& here = at_[{node.id, node.number}];
+  here.push_back(node.cid);
+  if (here.size() > 1) {
+    const auto [fork, first] = forks_.try_emplace(node.id, node.number);
+    if (!first) fork->second = std::min(fork->second, node.number);
+  }
+  const auto channel = channels_.find(node.channel);
+  if (channel == channels_.end()) return &made;
+  ChannelFacts& facts = channel->second;
+  made.node.body.clear();
+  if (node.list.control) {
+    if (node.list.writer == facts.creator && !hostile) learn_control(made, node.body, facts);
+    made.readable = true;
+    return &made;
+  }
+  if (!hostile) facts.last[node.id] = node.cid;
+  made.readable = true;  // unless its key is nobody's
+  if (static_cast<bool>(node.epoch) == facts.is_public) return &made;
+  Result<Bytes> framed = node.body;
+  if (node.epoch) {
+    const access::Epoch* epoch = facts.membership.epoch(node.epoch);
+    if (!epoch) {
+      made.readable = false;
+      return &made;
+    }
+    framed = access::open_body(node, access::body_key(epoch->secret));
+  }
+  if (!framed) return &made;
+  const auto ops = access::unframe_ops(*framed);
+  if (!ops) return &made;
+  for (const Bytes& op : *ops) {
+    auto operation = read_operation(facts.type, op);
+    if (!operation) {
+      made.operations.clear();  // one that is none makes the whole node void
+      break;
+    }
+    made.operations.push_back(std::move(*operation));
+  }
+  return &made;
+}
+
+void Checker::learn_control(const Made& made, BytesView body, ChannelFacts& facts) {
+  const auto ops = access::unframe_ops(body);
+  if (!ops || !facts.membership.apply(made.node, *ops, *facts.identity)) return;
+  for (const Bytes& op : *ops) {
+    ipld::CborReader in(op);
+    if (in.map() != 4 || !in.try_key("id")) {
+      facts.epoch = made.node.at();
+      continue;
+    }
+    const auto key = list::PublicKey::from(in.bytes(list::PublicKey::kSize));
+    facts.grants[made.node.at()] = {key, op.ends_with("write")};
+  }
+}
+
+void Checker::on_hostile_node(BytesView block) {
+  const auto node = list::decode(block);
+  if (!node) return;
+  learn(*node, true)->exposed = true;
+}
+
+std::optional<list::At> Checker::grant_of(const ipld::Cid& channel, const list::PublicKey& key) const {
+  for (const auto& [at, grant] : channels_.at(channel).grants)
+    if (grant == std::pair(key, true)) return at;
+  return std::nullopt;
+}
+
+std::vector<ipld::Cid> Checker::heads(const ipld::Cid& channel) const {
+  std::vector<ipld::Cid> out;
+  for (const auto& [list, cid] : channels_.at(channel).last) out.push_back(cid);
+  return out;
+}
+
+std::vector<ipld::Cid> Checker::own_nodes(size_t replica) const {
+  std::vector<ipld::Cid> out;
+  for (const auto& [number, mirror] : replicas_[replica].mirrors) {
+    if (replicas_[replica].left.contains(mirror.channel)) continue;
+    for (const auto& [id, record] : mirror.lists)
+      if (record.name.writer == subjects_[replica].key)
+        for (const ipld::Cid& cid : mirror.chains.at(id)) out.push_back(cid);
+  }
+  return out;
+}
+
+bool Checker::forked(const list::ListId& list, uint64_t number) const {
+  const auto it = forks_.find(list);
+  return it != forks_.end() && it->second <= number;
+}
+
+bool Checker::reads(size_t replica, const Mirror& mirror) const {
+  const ChannelFacts& facts = channels_.at(mirror.channel);
+  if (facts.is_public) return true;
+  if (!facts.epoch || !holds(mirror, *facts.epoch)) return false;
+  return facts.creator == subjects_[replica].key || std::any_of(facts.grants.begin(), facts.grants.end(), [&](const auto& grant) {
+    return grant.second.first == subjects_[replica].key && holds(mirror, grant.first);
+  });
+}
+
+// --- commits --------------------------------------------------------------------------------------------------------
+
+void Checker::on_commit(size_t replica, const engine::Changes& changes) {
+  using engine::Change;
+  using engine::Table;
+  ReplicaFacts& facts = replicas_[replica];
+  for (const Change& change : changes) {
+    if (change.table != Table::meta || change.key.size() != 5 || change.key[0] != 'c') continue;
+    const uint32_t number = read_be32(BytesView(change.key).substr(1));
+    if (change.kind == Change::Kind::erase) {
+      facts.mirrors.erase(number);
+      continue;
+    }
+    const auto record = engine::decode_channel(change.value);
+    if (record && !record->manifest.empty() && !channels_.contains(record->cid)) learn_channel(replica, *record);
+    if (!record || !channels_.contains(record->cid)) return fail("records", name(replica) + " wrote a channel record that is none");
+    auto [it, fresh] = facts.mirrors.try_emplace(number, Mirror{record->cid, false, {}, {}, {}, {}, Model(channels_.at(record->cid).type)});
+    it->second.has_manifest = !record->manifest.empty();
+  }
+  std::vector<std::pair<const Change*, list::Node>> nodes;
+  for (const Change& change : changes) {
+    if (change.table != Table::nodes || change.kind != Change::Kind::put) continue;
+    auto node = list::decode(change.value);
+    if (!node) return fail("nodes", name(replica) + " holds something that is no node");
+    nodes.emplace_back(&change, std::move(*node));
+  }
+  // Control lists first: they say who was allowed to open the others.
+  for (const bool control : {true, false})
+    for (const auto& [change, node] : nodes)
+      if (const auto mirror = facts.mirrors.find(read_be32(change->key)); node.list.control == control && mirror != facts.mirrors.end()) {
+        take_node(replica, mirror->second, change->key, node, false);
+        if (failure_) return;
+      }
+  std::map<uint32_t, std::vector<Step>> steps;
+  for (const Change& change : changes) {
+    if (change.table != Table::meta || change.kind != Change::Kind::put || change.key[0] != 'l') continue;
+    const uint32_t number = read_be32(BytesView(change.key).substr(1));
+    const auto mirror = facts.mirrors.find(number);
+    if (mirror == facts.mirrors.end()) continue;
+    const auto record = engine::decode_list(change.value);
+    if (!record) return fail("records", name(replica) + " wrote a list record that is none");
+    take_record(replica, mirror->second, list::ListId::from(BytesView(change.key).substr(5)), *record, steps[number]);
+    if (failure_) return;
+  }
+  for (const auto& [number, taken] : steps) check_steps(replica, number, facts.mirrors.at(number), taken);
+}
+
+// A node came to be held.
+void Checker::take_node(size_t replica, Mirror& mirror, BytesView key, const list::Node& came, bool reopened) {
+  const list::Node* node = &came;
+  const list::ListId id = list::ListId::from(key.substr(4));
+  const uint64_t number = read_be64(key.substr(20));
+  if (node->id != id || node->number != number || node->channel != mirror.channel)
+    return fail("nodes", name(replica) + " put a node into the wrong place");
+  Made* made = nullptr;
+  if (const auto it = made_.find(node->cid); it != made_.end()) made = &it->second;
+  if (!made) {
+    if (node->list.writer != subjects_[replica].key)
+      return fail("forgery", fmt::format("{} holds a node that nobody made: number {} of list {}", name(replica), number, short_list(id)));
+    if (!access::verify(node->list.writer, "node", list::encode_unsigned(*node), node->signature))
+      return fail("forgery", name(replica) + " wrote a node without a good signature");
+    for (const ipld::Cid& other : at_[{id, number}])
+      if (made_.at(other).exposed && !replicas_[replica].restored)
+        return fail("own fork", fmt::format("{} made a second node {} of its list {}", name(replica), number, short_list(id)));
+    made = learn(*node, false);
+    for (const Operation& op : made->operations)
+      if (replicas_[replica].refused.contains(op.encoded))
+        return fail("refused", fmt::format("{} answered a write with an error and then made it: {}", name(replica), where(*made)));
+  }
+  made->holders |= uint64_t{1} << replica;
+  time_max_ms_ = std::max(time_max_ms_, made->node.time_ms());
+  auto& chain = mirror.chains[id];
+  if (number == 0 || number > chain.size() + 1)
+    return fail("chain", fmt::format("{} holds {} and not the one before", name(replica), where(*made)));
+  if (number <= chain.size()) {
+    if (chain[number - 1] != made->node.cid) fail("chain", fmt::format("{} put another node in the place of {}", name(replica), where(*made)));
+    return;
+  }
+  if (number > 1) {
+    const Made& before = made_.at(chain.back());
+    if (made->node.prev != chain.back()) return fail("chain", fmt::format("{} holds {}, which follows another node", name(replica), where(*made)));
+    if (made->node.time <= before.node.time)
+      return fail("time", fmt::format("{} holds {}, which is not later than the one before", name(replica), where(*made)));
+  }
+  if (!reopened && made->node.time_ms() > subjects_[replica].wall_ms() + kFutureMs)
+    return fail("time", fmt::format("{} holds {}, whose time is more than five minutes ahead", name(replica), where(*made)));
+  if (number == 1 && !admitted(mirror, *made, channels_.at(mirror.channel)))
+    return fail("authority", fmt::format("{} holds {}, which nobody allowed", name(replica), where(*made)));
+  chain.push_back(made->node.cid);
+  if (!made->node.list.control) note_unmet(replica, mirror, *made);
+}
+
+bool Checker::admitted(const Mirror& mirror, const Made& first, const ChannelFacts& facts) const {
+  const list::Node& node = first.node;
+  if (node.list.writer == facts.creator) return true;
+  if (node.list.control || !node.grant) return false;
+  const auto grant = facts.grants.find(*node.grant);
+  return grant != facts.grants.end() && grant->second == std::pair(node.list.writer, true) && holds(mirror, *node.grant);
+}
+
+void Checker::note_unmet(size_t replica, Mirror& mirror, const Made& made) {
+  for (const list::At& at : made.node.seen) {
+    const auto other = mirror.lists.find(at.list);
+    if (other != mirror.lists.end() && other->second.applied.number >= at.position.number) continue;
+    const auto [it, fresh] = mirror.unmet.try_emplace(at.list, Unmet{subjects_[replica].mono_ms(), at.position.number});
+    it->second.number = std::max(it->second.number, at.position.number);
+  }
+}
+
+// A list record changed: what was applied, or taken back?
+void Checker::take_record(size_t replica, Mirror& mirror, const list::ListId& id, const engine::ListRecord& record,
+                          std::vector<Step>& steps) {
+  const engine::ListRecord before = mirror.lists.contains(id) ? mirror.lists.at(id) : engine::ListRecord{};
+  const auto& chain = mirror.chains[id];
+  const std::string what = fmt::format("{}, list {}", name(replica), short_list(id));
+  if (record.held.number < before.held.number) return fail("clock", what + ": the clock went back");
+  if (record.held.number != chain.size() || (!chain.empty() && (record.head != chain.back() || record.held.tag != chain.back().tag())))
+    return fail("records", what + ": the record names another node than the one that is held");
+  if (before.cut && (!record.cut || record.cut > before.cut)) return fail("clock", what + ": a cut was forgotten");
+  if (record.cut && record.cut != before.cut && at_[{id, record.cut}].size() < 2)
+    return fail("fork", fmt::format("{}: cut at {} without a fork", what, record.cut));
+  const uint64_t applicable = record.cut ? std::min(record.held.number, record.cut - 1) : record.held.number;
+  if (record.applied.number > applicable) return fail("fork", what + ": applied beyond what counts");
+  if (record.applied.number > 0 && record.applied.tag != chain[record.applied.number - 1].tag())
+    return fail("records", what + ": the record names another node than the one that is applied");
+  for (uint64_t n = before.applied.number; n > record.applied.number; --n) steps.push_back({&made_.at(chain[n - 1]), true});
+  for (uint64_t n = before.applied.number + 1; n <= record.applied.number; ++n) steps.push_back({&made_.at(chain[n - 1]), false});
+  if (record.applied.number < before.applied.number && record.cut == before.cut)
+    return fail("clock", what + ": what was applied went back without a fork");
+  mirror.lists[id] = record;
+  if (const auto unmet = mirror.unmet.find(id); unmet != mirror.unmet.end() &&
+      (record.applied.number >= unmet->second.number || (record.cut && unmet->second.number >= record.cut)))
+    mirror.unmet.erase(unmet);
+}
+
+void Checker::check_steps(size_t replica, uint32_t number, Mirror& mirror, const std::vector<Step>& steps) {
+  for (const Step& step : steps) {
+    if (step.made->node.list.control) continue;
+    if (!reads(replica, mirror)) return fail("authority", fmt::format("{} applied {} without a key", name(replica), where(*step.made)));
+    if (!step.undone) check_seen(replica, mirror, *step.made);
+    if (!replay(replica, mirror, *step.made, step.undone)) return;
+  }
+  const RawState state(*subjects_[replica].disk, number);
+  for (const Step& step : steps)
+    for (uint32_t i = 0; i < step.made->operations.size(); ++i) {
+      const list::Node& node = step.made->node;
+      const std::string wrong = mirror.model.compare(state, step.made->operations[i], {node.time, node.id, node.number, i});
+      if (!wrong.empty())
+        return fail("state", fmt::format("{} after {} {}: {}", name(replica), step.undone ? "taking back" : "applying", where(*step.made), wrong));
+    }
+}
+
+void Checker::check_seen(size_t replica, const Mirror& mirror, const Made& made) {
+  for (const list::At& at : made.node.seen) {
+    const auto other = mirror.lists.find(at.list);
+    if (other != mirror.lists.end() && (other->second.applied.number >= at.position.number ||
+                                        (other->second.cut && at.position.number >= other->second.cut)))
+      continue;
+    const auto unmet = mirror.unmet.find(at.list);
+    const uint64_t waited = unmet == mirror.unmet.end() ? 0 : subjects_[replica].mono_ms() - unmet->second.since_ms;
+    if (waited < kSeenWaitMs)
+      return fail("seen", fmt::format("{} applied {} before number {} of list {}, which its writer had seen, after {} ms", name(replica),
+                                      where(made), at.position.number, short_list(at.list), waited));
+  }
+}
+
+bool Checker::replay(size_t replica, Mirror& mirror, const Made& made, bool undo) {
+  const list::Node& node = made.node;
+  if (!made.readable && !undo) {
+    fail("state", fmt::format("{} applied {}, which nobody can read", name(replica), where(made)));
+    return false;
+  }
+  for (uint32_t i = 0; i < made.operations.size(); ++i) {
+    const Operation& op = made.operations[i];
+    const Place place{node.time, node.id, node.number, i};
+    if (undo ? !mirror.model.undo(place, op) : !mirror.model.apply(place, node.list.writer, op)) {
+      fail("once", fmt::format("{} {} {} twice", name(replica), undo ? "took back" : "applied", where(made)));
+      return false;
+    }
+    if (made.hostile || !only_once(op)) continue;
+    if (undo) {
+      if (const auto it = mirror.once.find(op.encoded); it != mirror.once.end() && it->second == place) mirror.once.erase(it);
+      continue;
+    }
+    const auto [it, fresh] = mirror.once.try_emplace(op.encoded, place);
+    bool restored = false;  // a client whose request was forgotten with the folder may have repeated it
+    for (size_t r = 0; r < subjects_.size(); ++r) restored |= replicas_[r].restored && subjects_[r].key == node.list.writer;
+    if (!fresh && !restored) {
+      fail("once", fmt::format("{}: one request was carried out twice, the second time in {}", name(replica), where(made)));
+      return false;
+    }
+  }
+  return true;
+}
+
+// --- what leaves a replica --------------------------------------------------------------------------------------------
+
+Checker::Mirror* Checker::mirror_of(size_t replica, const ipld::Cid& channel) {
+  for (auto& [number, mirror] : replicas_[replica].mirrors)
+    if (mirror.channel == channel) return &mirror;
+  return nullptr;
+}
+
+const Checker::Mirror* Checker::mirror_of(size_t replica, const ipld::Cid& channel) const {
+  return const_cast<Checker*>(this)->mirror_of(replica, channel);
+}
+
+uint32_t Checker::number_of(size_t replica, const ipld::Cid& channel) const {
+  for (const auto& [number, mirror] : replicas_[replica].mirrors)
+    if (mirror.channel == channel) return number;
+  return 0;
+}
+
+void Checker::on_published(size_t replica, const ipld::Cid& channel, BytesView bytes) {
+  Bytes covered;
+  const auto message = sync::decode(bytes, covered);
+  if (!message) return fail("messages", name(replica) + " sends what is no message");
+  const Disk& disk = *subjects_[replica].disk;
+  const Mirror* mirror = mirror_of(replica, channel);
+  if (!mirror) return;  // it left, and something is still on its way out
+  const uint32_t number = number_of(replica, channel);
+  if (const auto* nodes = std::get_if<sync::Nodes>(&message->body)) {
+    for (const Bytes& block : nodes->nodes) {
+      const auto it = made_.find(ipld::Cid::of(block));
+      if (it == made_.end()) return fail("durable", name(replica) + " sends a node that it never stored");
+      const list::Node& node = it->second.node;
+      const Bytes key = engine::node_key(number, node.id, node.number);
+      const Bytes proof = engine::meta_key('f', number, node.id.view());
+      const Bytes* held = disk.find(engine::Table::nodes, key);
+      const Bytes* other = disk.find(engine::Table::meta, proof);
+      const Bytes* durable = disk.durable(engine::Table::nodes, key);
+      // Another branch is kept as a proof, or was until a lower fork was found.
+      const bool heard = !(held && *held == block) && it->second.exposed && node.list.writer != subjects_[replica].key;
+      const bool kept = held && *held == block && durable && *durable == block;
+      if (!kept && !heard && !(other && *other == block))
+        return fail("durable", fmt::format("{} sends {}, which a crash could still take away", name(replica), where(it->second)));
+      it->second.exposed = true;
+    }
+  } else if (const auto* clock = std::get_if<sync::ClockMessage>(&message->body)) {
+    for (const sync::ClockEntry& entry : clock->entries) {
+      const auto here = mirror->lists.find(entry.at.list);
+      const Bytes key = engine::meta_key('l', number, entry.at.list.view());
+      const Bytes* durable = disk.durable(engine::Table::meta, key);
+      const auto record = durable ? engine::decode_list(*durable) : Result<engine::ListRecord>(ptwop::fail(Code::not_found, ""));
+      if (here == mirror->lists.end() || here->second.held != entry.at.position || here->second.cut != entry.cut)
+        return fail("clock", fmt::format("{} names number {} of list {}, and holds another", name(replica), entry.at.position.number,
+                                         short_list(entry.at.list)));
+      if (!record || record->held != entry.at.position)
+        return fail("durable", fmt::format("{} promises number {} of list {}, which a crash could still take away", name(replica),
+                                           entry.at.position.number, short_list(entry.at.list)));
+      uint64_t& promised = replicas_[replica].promised[{channel, entry.at.list}];
+      promised = std::max(promised, entry.at.position.number);
+    }
+  }
+}
+
+void Checker::on_put(size_t, const engine::Block& block) {
+  if (const auto it = made_.find(block.cid); it != made_.end()) it->second.exposed = true;
+}
+
+bool Checker::holds(const Mirror& mirror, const list::At& at) {
+  const auto chain = mirror.chains.find(at.list);
+  return chain != mirror.chains.end() && chain->second.size() >= at.position.number && at.position.number > 0 &&
+         chain->second[at.position.number - 1].tag() == at.position.tag;
+}
+
+void Checker::on_acknowledged(size_t replica, const ipld::Cid& channel, const std::string& token, const std::vector<Bytes>& operations) {
+  const auto at = list::At::from_token(token);
+  const Mirror* mirror = mirror_of(replica, channel);
+  if (at && !mirror && replicas_[replica].left.contains(channel)) return;  // it was written and left in one turn
+  if (!at || !mirror) return fail("acknowledged", name(replica) + " gives a token that is none");
+  const uint32_t number = number_of(replica, channel);
+  if (!holds(*mirror, *at)) return fail("acknowledged", name(replica) + " acknowledged a write that it does not hold");
+  if (!subjects_[replica].disk->durable(engine::Table::nodes, engine::node_key(number, at->list, at->position.number)))
+    return fail("acknowledged", name(replica) + " acknowledged a write that a crash could still take away");
+  const Made& made = made_.at(mirror->chains.at(at->list)[at->position.number - 1]);
+  auto from = made.operations.begin();
+  for (const Bytes& op : operations) {
+    from = std::find_if(from, made.operations.end(), [&](const Operation& other) { return other.encoded == op; });
+    if (from == made.operations.end()) return fail("acknowledged", fmt::format("{}: {} does not hold what was acknowledged", name(replica), where(made)));
+    ++from;
+  }
+  ++acknowledged_;
+  replicas_[replica].acknowledged.push_back({channel, *at, false});
+}
+
+void Checker::on_refused(size_t replica, const std::vector<Bytes>& operations) {
+  for (const Bytes& op : operations)
+    for (const auto& [cid, channel] : channels_)
+      if (const auto read = read_operation(channel.type, op); read && only_once(*read)) replicas_[replica].refused.insert(op);
+}
+
+void Checker::on_reached(size_t replica, const ipld::Cid& channel, const std::string& token, bool by_a_peer) {
+  const auto at = list::At::from_token(token);
+  const Mirror* mirror = mirror_of(replica, channel);
+  const Bytes key = engine::node_key(number_of(replica, channel), at->list, at->position.number);
+  if (!mirror || !holds(*mirror, *at) || !subjects_[replica].disk->durable(engine::Table::nodes, key) ||
+      (reads(replica, *mirror) && mirror->lists.at(at->list).applied.number < at->position.number))
+    return fail("wait", name(replica) + " says that it reached a position, and did not");
+  if (!by_a_peer) return;
+  const Made& made = made_.at(mirror->chains.at(at->list)[at->position.number - 1]);
+  if ((made.holders & ~(uint64_t{1} << replica)) == 0) fail("wait", name(replica) + " says that a peer reached a position, and none did");
+}
+
+void Checker::on_left(size_t replica, const ipld::Cid& channel) {
+  ReplicaFacts& facts = replicas_[replica];
+  facts.left.insert(channel);
+  for (Acknowledged& ack : facts.acknowledged)
+    if (ack.channel == channel) ack.may_be_lost = true;
+  std::erase_if(facts.promised, [&](const auto& item) { return item.first.first == channel; });
+}
+
+// --- folders that are opened again ------------------------------------------------------------------------------------
+
+void Checker::on_opened(size_t replica, Reopened how) {
+  using engine::Table;
+  ReplicaFacts& facts = replicas_[replica];
+  const Disk& disk = *subjects_[replica].disk;
+  facts.mirrors.clear();
+  if (how == Reopened::from_an_old_copy) facts.restored = true;
+  const auto& meta = disk.table(Table::meta);
+  for (auto it = meta.lower_bound(BytesView("c")); it != meta.end() && it->first[0] == 'c'; ++it) {
+    const auto record = engine::decode_channel(it->second);
+    if (!record || !channels_.contains(record->cid)) return fail("records", name(replica) + " has a channel record that is none");
+    const uint32_t number = read_be32(BytesView(it->first).substr(1));
+    Mirror& mirror =
+        facts.mirrors.try_emplace(number, Mirror{record->cid, !record->manifest.empty(), {}, {}, {}, {}, Model(channels_.at(record->cid).type)}).first->second;
+    const Bytes prefix = engine::channel_prefix(number);
+    const auto& nodes = disk.table(Table::nodes);
+    // Control lists first: they say who was allowed to open the others.
+    for (const bool control : {true, false})
+      for (auto at = nodes.lower_bound(prefix); at != nodes.end() && at->first.starts_with(prefix); ++at) {
+        const auto node = list::decode(at->second);
+        if (!node || node->list.control != control) continue;
+        take_node(replica, mirror, at->first, *node, true);
+        if (failure_) return;
+      }
+    std::vector<Step> steps;
+    const Bytes lists = engine::meta_key('l', number);
+    for (auto at = meta.lower_bound(lists); at != meta.end() && at->first.starts_with(lists); ++at) {
+      const auto list = engine::decode_list(at->second);
+      if (!list) return fail("records", name(replica) + " has a list record that is none");
+      take_record(replica, mirror, list::ListId::from(BytesView(at->first).substr(5)), *list, steps);
+      if (failure_) return;
+    }
+    for (const Step& step : steps)
+      if (!step.made->node.list.control && !replay(replica, mirror, *step.made, false)) return;
+    mirror.unmet.clear();
+    for (const auto& [id, chain] : mirror.chains)
+      for (size_t n = mirror.lists.contains(id) ? mirror.lists.at(id).applied.number : 0; n < chain.size(); ++n) {
+        const Made& made = made_.at(chain[n]);
+        if (!made.node.list.control) note_unmet(replica, mirror, made);
+      }
+    if (std::string wrong = mirror.model.compare_all(RawState(disk, number)); !wrong.empty())
+      return fail("atomic", fmt::format("{} opened again: {}", name(replica), wrong));
+  }
+  for (Acknowledged& ack : facts.acknowledged) {
+    const Mirror* mirror = mirror_of(replica, ack.channel);
+    if (mirror && holds(*mirror, ack.at)) continue;
+    if (how == Reopened::from_an_old_copy) ack.may_be_lost = true;
+    if (!ack.may_be_lost)
+      return fail("lost", fmt::format("{} lost the acknowledged write at number {} of list {} in a crash", name(replica),
+                                      ack.at.position.number, short_list(ack.at.list)));
+  }
+  if (how == Reopened::from_an_old_copy) facts.promised.clear();
+  for (const auto& [where, number] : facts.promised) {
+    const Mirror* mirror = mirror_of(replica, where.first);
+    const auto chain = mirror ? mirror->chains.find(where.second) : decltype(mirror->chains.end()){};
+    if (!mirror || chain == mirror->chains.end() || chain->second.size() < number)
+      return fail("clock", fmt::format("{} lost number {} of list {}, which its clock had named", name(replica), number, short_list(where.second)));
+  }
+}
+
+// --- the end ----------------------------------------------------------------------------------------------------------
+
+std::string Checker::difference(const std::vector<size_t>& connected) const {
+  for (const auto& [cid, facts] : channels_) {
+    const Mirror *first = nullptr, *first_reader = nullptr;
+    size_t one = 0, one_reader = 0;
+    const bool known = std::any_of(connected.begin(), connected.end(), [&](size_t r) {
+      const Mirror* mirror = mirror_of(r, cid);
+      return mirror && mirror->has_manifest;
+    });
+    if (!known) continue;  // those who knew it are gone
+    for (const size_t r : connected) {
+      const Mirror* mirror = mirror_of(r, cid);
+      if (!mirror) continue;
+      if (!mirror->has_manifest) return fmt::format("{} has no manifest", name(r));
+      const bool reader = reads(r, *mirror);
+      for (const auto& [id, record] : mirror->lists) {
+        const uint64_t applicable = record.cut ? std::min(record.held.number, record.cut - 1) : record.held.number;
+        const bool stuck = record.applied.number < applicable && !made_.at(mirror->chains.at(id)[record.applied.number]).readable;
+        if ((reader || record.name.control) && record.applied.number < applicable && !stuck)
+          return fmt::format("{} has not applied number {} of list {}", name(r), record.applied.number + 1, short_list(id));
+      }
+      const auto differs = [&](const Mirror& other, size_t o) -> std::string {
+        for (const auto& [a, b] : {std::pair(mirror, &other), std::pair(&other, mirror)})
+          for (const auto& [id, record] : a->lists) {
+            const size_t ra = a == mirror ? r : o, rb = a == mirror ? o : r;
+            const auto it = b->lists.find(id);
+            if (it == b->lists.end()) return fmt::format("{} knows nothing of list {}, {} does", name(rb), short_list(id), name(ra));
+            if (record.cut != it->second.cut)
+              return fmt::format("list {} is cut at {} by {}, at {} by {}", short_list(id), record.cut, name(ra), it->second.cut, name(rb));
+            if (!record.cut && record.held != it->second.held)
+              return fmt::format("{} holds list {} up to {}, {} up to {}", name(ra), short_list(id), record.held.number, name(rb),
+                                 it->second.held.number);
+          }
+        return {};
+      };
+      if (first)
+        if (std::string wrong = differs(*first, one); !wrong.empty()) return wrong;
+      if (!first) first = mirror, one = r;
+      if (!reader) continue;
+      if (first_reader)
+        for (const auto& [id, record] : mirror->lists)
+          if (record.applied != first_reader->lists.at(id).applied)
+            return fmt::format("{} applied list {} up to {}, {} up to {}", name(r), short_list(id), record.applied.number, name(one_reader),
+                               first_reader->lists.at(id).applied.number);
+      if (!first_reader) first_reader = mirror, one_reader = r;
+    }
+  }
+  return {};
+}
+
+void Checker::check_all(const std::vector<size_t>& connected) {
+  std::map<ipld::Cid, std::pair<size_t, std::map<Bytes, Bytes>>> dumps;
+  for (const size_t r : connected) {
+    const Disk& disk = *subjects_[r].disk;
+    size_t nodes = 0;
+    for (const auto& [number, mirror] : replicas_[r].mirrors) {
+      if (std::string wrong = mirror.model.compare_all(RawState(disk, number)); !wrong.empty()) return fail("state", name(r) + ": " + wrong);
+      for (const auto& [id, chain] : mirror.chains) nodes += chain.size();
+      if (!reads(r, mirror)) continue;
+      std::map<Bytes, Bytes> dump;
+      const Bytes prefix = engine::channel_prefix(number);
+      for (const engine::Table table : {engine::Table::state, engine::Table::index})
+        for (auto it = disk.table(table).lower_bound(prefix); it != disk.table(table).end() && it->first.starts_with(prefix); ++it)
+          dump[Bytes(1, static_cast<char>(table)) + it->first.substr(prefix.size())] = it->second;
+      const auto [it, fresh] = dumps.try_emplace(mirror.channel, r, dump);
+      if (!fresh && it->second.second != dump)
+        return fail("equal", fmt::format("{} and {} applied the same and show different states", name(r), name(it->second.first)));
+    }
+    if (disk.table(engine::Table::nodes).size() != nodes) return fail("growth", name(r) + " keeps nodes of channels that it has left");
+    for (const Acknowledged& ack : replicas_[r].acknowledged) {
+      if (ack.may_be_lost || forked(ack.at.list, ack.at.position.number)) continue;
+      const Mirror* mirror = mirror_of(r, ack.channel);
+      if (!mirror || !holds(*mirror, ack.at) || mirror->lists.at(ack.at.list).applied.number < ack.at.position.number)
+        return fail("lost", fmt::format("{} lost the acknowledged write at number {} of list {}", name(r), ack.at.position.number, short_list(ack.at.list)));
+    }
+  }
+}
+
+}  // namespace ptwop::sim

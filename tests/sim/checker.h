@@ -1,0 +1,156 @@
+// Knows all that ever happened in a simulation, and holds every single step of every replica against it: each commit as it
+// is made, each message as it leaves, each answer as it is given, each folder as it is opened again.
+#pragma once
+#include <functional>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "access/membership.h"
+#include "disk.h"
+#include "engine/records.h"
+#include "list/node.h"
+#include "model.h"
+
+namespace ptwop::sim {
+
+struct Failure {
+  std::string kind;  ///< Which promise was broken.
+  std::string text;
+};
+
+/// What the checker may look at of a replica.
+struct Subject {
+  const Disk* disk = nullptr;
+  const access::Identity* identity = nullptr;
+  list::PublicKey key;
+  std::function<uint64_t()> mono_ms, wall_ms;
+};
+
+enum class Reopened { after_a_crash, from_an_old_copy };
+
+/// A node that somebody really made, whoever has it.
+struct Made {
+  list::Node node;   ///< Without its body.
+  bool hostile = false;
+  bool exposed = false;   ///< It left the process that made it.
+  bool readable = false;  ///< Its body opens, or is void for everybody.
+  uint64_t holders = 0;   ///< Replicas that ever held it, by bit.
+  std::vector<Operation> operations;
+};
+
+class Checker {
+ public:
+  explicit Checker(std::vector<Subject> subjects);
+
+  const std::optional<Failure>& failure() const { return failure_; }
+  void fail(std::string kind, std::string text);
+
+  /// A node that an enemy made with a key of its own.
+  void on_hostile_node(BytesView block);
+
+  void on_commit(size_t replica, const engine::Changes& changes);
+  void on_opened(size_t replica, Reopened how);
+  void on_published(size_t replica, const ipld::Cid& channel, BytesView message);
+  void on_put(size_t replica, const engine::Block& block);
+  void on_left(size_t replica, const ipld::Cid& channel);
+  void on_acknowledged(size_t replica, const ipld::Cid& channel, const std::string& token, const std::vector<Bytes>& operations);
+  /// A write was answered with an error: it must never be seen.
+  void on_refused(size_t replica, const std::vector<Bytes>& operations);
+  void on_reached(size_t replica, const ipld::Cid& channel, const std::string& token, bool by_a_peer);
+
+  /// Empty if all these replicas hold and show the same of each channel that they have joined; else the first difference.
+  std::string difference(const std::vector<size_t>& connected) const;
+  /// After convergence: everything once more, in full.
+  void check_all(const std::vector<size_t>& connected);
+
+  // --- what enemies and the end of a run need to know ---
+  const access::Membership& membership(const ipld::Cid& channel) const { return channels_.at(channel).membership; }
+  std::optional<list::At> grant_of(const ipld::Cid& channel, const list::PublicKey& key) const;
+  const Made* find(const ipld::Cid& cid) const;
+  std::vector<ipld::Cid> heads(const ipld::Cid& channel) const;  ///< The last honest node of each list.
+  uint64_t time_max_ms() const { return time_max_ms_; }          ///< The furthest stamp of all nodes that somebody held.
+  std::string shown(const ipld::Cid& cid) const;
+  /// Own nodes that this replica holds now, but for channels that it has ever left.
+  std::vector<ipld::Cid> own_nodes(size_t replica) const;
+  bool was_restored(size_t replica) const { return replicas_[replica].restored; }
+  size_t acknowledged() const { return acknowledged_; }
+
+ private:
+  struct ChannelFacts {
+    std::string type;
+    bool is_public = false;
+    list::PublicKey creator;
+    const access::Identity* identity;
+    access::Membership membership;
+    std::map<list::At, std::pair<list::PublicKey, bool>> grants;  ///< To whom, and whether to write.
+    std::optional<list::At> epoch;                                ///< Where the key comes from.
+    std::map<list::ListId, ipld::Cid> last;  ///< Of honest lists.
+  };
+  struct Unmet {
+    uint64_t since_ms = 0;
+    uint64_t number = 0;
+  };
+  /// One channel of one replica, as its commits made it.
+  struct Mirror {
+    ipld::Cid channel;
+    bool has_manifest = false;
+    std::map<list::ListId, engine::ListRecord> lists;
+    std::map<list::ListId, std::vector<ipld::Cid>> chains;
+    std::map<list::ListId, Unmet> unmet;  ///< What held nodes had seen and this replica has not applied.
+    std::map<Bytes, Place> once;          ///< Operations that can only be there once.
+    Model model;
+  };
+  struct Acknowledged {
+    ipld::Cid channel;
+    list::At at;
+    bool may_be_lost = false;  ///< The folder was replaced by a copy older than it, or the channel was left.
+  };
+  struct ReplicaFacts {
+    std::map<uint32_t, Mirror> mirrors;
+    std::vector<Acknowledged> acknowledged;
+    std::map<std::pair<ipld::Cid, list::ListId>, uint64_t> promised;
+    std::set<Bytes> refused;
+    std::set<ipld::Cid> left;
+    bool restored = false;
+  };
+  struct Step {
+    const Made* made;
+    bool undone;
+  };
+
+  Made* learn(const list::Node& node, bool hostile);
+  void learn_control(const Made& made, BytesView body, ChannelFacts& facts);
+  void take_node(size_t replica, Mirror& mirror, BytesView key, const list::Node& node, bool reopened);
+  void take_record(size_t replica, Mirror& mirror, const list::ListId& id, const engine::ListRecord& record,
+                   std::vector<Step>& steps);
+  void check_steps(size_t replica, uint32_t number, Mirror& mirror, const std::vector<Step>& steps);
+  void check_seen(size_t replica, const Mirror& mirror, const Made& made);
+  bool replay(size_t replica, Mirror& mirror, const Made& made, bool undo);
+  bool admitted(const Mirror& mirror, const Made& first, const ChannelFacts& facts) const;
+  void note_unmet(size_t replica, Mirror& mirror, const Made& made);
+  Mirror* mirror_of(size_t replica, const ipld::Cid& channel);
+  const Mirror* mirror_of(size_t replica, const ipld::Cid& channel) const;
+  uint32_t number_of(size_t replica, const ipld::Cid& channel) const;
+  static bool holds(const Mirror& mirror, const list::At& at);
+  bool forked(const list::ListId& list, uint64_t number) const;
+  void learn_channel(size_t creator, const engine::ChannelRecord& record);
+  bool reads(size_t replica, const Mirror& mirror) const;
+  std::string name(size_t replica) const;
+  std::string where(const Made& made) const;
+
+  std::vector<Subject> subjects_;
+  std::vector<ReplicaFacts> replicas_;
+  std::map<ipld::Cid, ChannelFacts> channels_;
+  std::unordered_map<ipld::Cid, Made> made_;
+  std::map<std::pair<list::ListId, uint64_t>, std::vector<ipld::Cid>> at_;  ///< All that were made for one place.
+  std::map<list::ListId, uint64_t> forks_;                                  ///< The lowest place with two of them.
+  std::optional<Failure> failure_;
+  uint64_t time_max_ms_ = 0;
+  size_t acknowledged_ = 0;
+};
+
+}  // namespace ptwop::sim

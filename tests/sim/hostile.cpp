@@ -1,0 +1,306 @@
+#include "hostile.h"
+
+#include <algorithm>
+
+#include "access/body.h"
+#include "ipld/dag_cbor.h"
+#include "types/count.h"
+#include "types/kv.h"
+#include "types/log.h"
+#include "world.h"
+
+namespace ptwop::sim {
+namespace {
+
+constexpr size_t kHeardMax = 64;
+constexpr uint64_t kFutureMs = 5 * 60 * 1000;
+constexpr uint64_t kYearMs = 365ull * 24 * 3600 * 1000;
+
+access::Identity identity(uint64_t seed) {
+  Random random(seed);
+  Bytes bytes(32, '\0');
+  random.fill(u8(bytes), bytes.size());
+  return std::move(*access::Identity::from_seed(bytes));
+}
+
+template <class O>
+O octets(Random& random) {
+  O out;
+  random.fill(out.raw.data(), O::kSize);
+  return out;
+}
+
+}  // namespace
+
+Hostile::Hostile(World& world, uint64_t seed) : world_(world), member_(identity(mix(seed, 1))), stranger_(identity(mix(seed, 2))) {}
+
+void Hostile::overhear(const ipld::Cid& channel, const Bytes& message) {
+  auto& heard = heard_[channel];
+  if (heard.size() >= kHeardMax) heard.erase(heard.begin());
+  heard.push_back(message);
+}
+
+void Hostile::say(const access::Identity& who, Body body) {
+  sync::Message message;
+  message.channel = world_.channels_[channel_];
+  message.sender = who.key();
+  message.boot = boot_;
+  message.count = ++count_;
+  message.body = std::move(body);
+  message.signature = who.sign("message", sync::encode_unsigned(message));
+  world_.broadcast(World::kNobody, "enemy", message.channel, sync::encode_signed(message));
+}
+
+void Hostile::say_nodes(std::vector<Bytes> blocks) {
+  sync::Nodes nodes;
+  nodes.nodes = std::move(blocks);
+  say(member_, std::move(nodes));
+}
+
+Bytes Hostile::operation(Random& random, bool good) {
+  ipld::CborWriter value;
+  value.text("evil").out();
+  Bytes encoded = value.take();
+  const std::string& type = world_.plan_.channels[channel_].type;
+  if (!good) {
+    ipld::CborWriter op;
+    if (random.percent(30)) return op.array(3).text("put").text("").unsigned_integer(1).take();
+    if (random.percent(50)) return op.map(0).take();
+    return type == "kv" ? types::count_add_op("k1", 1) : types::kv_put_op("k1", encoded, {});
+  }
+  if (type == "count") return types::count_add_op("k1", static_cast<int64_t>(random.below(1'000)));
+  if (type == "log") return types::log_add_op(encoded);
+  return random.percent(80) ? types::kv_put_op("k1", encoded, {}) : types::kv_del_op("k2");
+}
+
+Hostile::List& Hostile::own_list(Random& random) {
+  auto& lists = lists_[channel_];
+  if (lists.empty() || random.percent(15)) lists.push_back({{member_.key(), octets<list::Incarnation>(random), false}, {}, {}});
+  return lists[random.below(lists.size())];
+}
+
+list::Node Hostile::next(List& list, Random& random) {
+  list::Node node;
+  node.channel = world_.channels_[channel_];
+  node.list = list.name;
+  node.id = list::list_id(node.channel, list.name);
+  node.number = list.nodes.size() + 1;
+  node.time = (kWallStartMs + world_.now_ms_) << 16 | random.below(3);
+  if (!list.nodes.empty()) {
+    node.prev = list.nodes.back().cid;
+    node.time = std::max(node.time, list.nodes.back().time + 1);
+  } else {
+    node.grant = world_.checker_->grant_of(node.channel, member_.key());
+  }
+  const auto& heads = world_.checker_->heads(node.channel);
+  for (const ipld::Cid& head : heads)
+    if (node.seen.size() < 4 && random.percent(40)) node.seen.push_back(world_.checker_->find(head)->node.at());
+  const access::Membership& membership = world_.checker_->membership(node.channel);
+  if (!membership.manifest().is_public && membership.current_epoch()) {
+    node.epoch = membership.current_epoch()->cid;
+    node.nonce = Bytes(access::kNonceBytes, '\0');
+    random.fill(u8(node.nonce), node.nonce.size());
+  }
+  return node;
+}
+
+Bytes Hostile::seal(list::Node& node, const access::Identity& signer, const std::vector<Bytes>& operations) {
+  node.id = list::list_id(node.channel, node.list);
+  node.body = access::frame_ops(operations, false);
+  const access::Epoch* epoch = node.epoch ? world_.checker_->membership(node.channel).epoch(node.epoch) : nullptr;
+  // The stranger has no key: what it says is sealed is noise.
+  if (epoch && &signer == &member_) node.body = access::seal_body(node, node.body, access::body_key(epoch->secret));
+  node.signature = signer.sign("node", list::encode_unsigned(node));
+  Bytes block = list::encode(node);
+  node.cid = ipld::Cid::of(block);
+  return block;
+}
+
+void Hostile::keep(List& list, const list::Node& node, Bytes block) {
+  world_.checker_->on_hostile_node(block);
+  list.nodes.push_back(node);
+  list.blocks.push_back(std::move(block));
+}
+
+// Two nodes after one predecessor: one for some, the other for others, or both for all.
+void Hostile::fork(Random& random) {
+  List& list = own_list(random);
+  if (list.nodes.size() > 1 && random.percent(50)) {  // behind what everybody has already
+    const size_t back = random.below(list.nodes.size());
+    list.nodes.resize(back);
+    list.blocks.resize(back);
+  }
+  std::vector<Bytes> branches;
+  list::Node kept;
+  for (int i = 0; i < 2; ++i) {
+    list::Node node = next(list, random);
+    node.time += static_cast<uint64_t>(i);
+    branches.push_back(seal(node, member_, {operation(random, true)}));
+    world_.checker_->on_hostile_node(branches.back());
+    kept = node;
+  }
+  list.nodes.push_back(kept);
+  list.blocks.push_back(branches[1]);
+  sync::Nodes parts[2];
+  parts[0].nodes = {branches[0]};
+  parts[1].nodes = {branches[1]};
+  for (int i = 0; i < 2; ++i) {
+    sync::Message message;
+    message.channel = world_.channels_[channel_];
+    message.sender = member_.key();
+    message.boot = boot_;
+    message.count = ++count_;
+    message.body = parts[i];
+    message.signature = member_.sign("message", sync::encode_unsigned(message));
+    const auto bytes = std::make_shared<const Bytes>(sync::encode_signed(message));
+    for (size_t to = 0; to < world_.replicas_.size(); ++to)
+      if (random.percent(50)) world_.send(World::kNobody, to, "enemy", message.channel, bytes);
+  }
+}
+
+// Clocks and wants that name everything, and what does not exist.
+void Hostile::claim(Random& random) {
+  const access::Identity& who = random.percent(50) ? member_ : stranger_;
+  const auto& heads = world_.checker_->heads(world_.channels_[channel_]);
+  if (random.percent(40)) {
+    sync::Want want;
+    want.to = world_.replicas_[random.below(world_.replicas_.size())]->identity().key();
+    for (const ipld::Cid& head : heads)
+      if (want.ranges.size() < sync::kRangesMax) want.ranges.push_back({world_.checker_->find(head)->node.id, random.below(2), UINT64_MAX});
+    want.manifest = true;
+    return say(who, std::move(want));
+  }
+  sync::ClockMessage clock;
+  clock.wall_ms = random.percent(50) ? UINT64_MAX : 0;
+  clock.has_manifest = true;
+  clock.ask = random.percent(30);
+  for (const ipld::Cid& head : heads) {
+    list::At at = world_.checker_->find(head)->node.at();
+    at.position.number += random.percent(50) ? UINT64_MAX - at.position.number : random.below(3);
+    if (random.percent(30)) ++at.position.tag;
+    clock.entries.push_back({at, random.percent(20) ? at.position.number : 0});
+  }
+  for (size_t i = random.below(40); i > 0; --i) clock.entries.push_back({{octets<list::ListId>(random), {random.next(), random.next()}}, random.below(2)});
+  say(who, std::move(clock));
+}
+
+// Nodes in another's name, or that nobody allowed.
+void Hostile::forge(Random& random) {
+  const auto& heads = world_.checker_->heads(world_.channels_[channel_]);
+  list::Node node;
+  node.channel = world_.channels_[channel_];
+  node.time = (kWallStartMs + world_.now_ms_) << 16;
+  const uint64_t kind = random.below(5);
+  if (kind <= 1 && !heads.empty()) {  // the next of an honest list, or in the place of its last
+    const list::Node& last = world_.checker_->find(random.pick(heads))->node;
+    node.list = last.list;
+    node.epoch = last.epoch;
+    node.nonce = last.nonce;
+    node.number = kind == 0 ? last.number + 1 : last.number;
+    node.prev = kind == 0 ? last.cid : last.prev;
+    node.grant = kind == 0 ? std::nullopt : last.grant;
+    node.time = last.time + 1;
+    const Bytes block = seal(node, member_, {operation(random, true)});
+    return say_nodes({block});  // signed by the wrong key: nobody made it
+  }
+  const access::Identity& signer = kind == 2 ? member_ : stranger_;
+  node.list = {signer.key(), octets<list::Incarnation>(random), kind == 2};
+  node.number = 1;
+  if (kind == 3) node.grant = world_.checker_->grant_of(node.channel, member_.key());
+  if (kind == 4) node.grant = list::At{octets<list::ListId>(random), {1 + random.below(9), random.next()}};
+  const Bytes block = seal(node, signer, {operation(random, true)});
+  world_.checker_->on_hostile_node(block);
+  sync::Nodes nodes;
+  nodes.nodes = {block};
+  say(signer, std::move(nodes));
+}
+
+void Hostile::act(const Action& action) {
+  Random random(action.salt);
+  channel_ = action.channel;
+  const bool member = world_.plan_.channels[channel_].hostile_member;
+  if (random.percent(5)) {
+    ++boot_;
+    count_ = 0;
+  }
+  switch (action.a % 16) {
+    case 0:
+    case 1: return forge(random);
+    case 2:
+    case 3: return claim(random);
+    case 4: {  // what was said before: as it was, bent, or elsewhere
+      const auto& heard = heard_[world_.channels_[random.percent(30) ? random.below(world_.channels_.size()) : channel_]];
+      if (heard.empty()) return;
+      Bytes message = random.pick(heard);
+      if (random.percent(40)) message[random.below(message.size())] ^= static_cast<char>(1 << random.below(8));
+      return world_.broadcast(World::kNobody, "enemy", world_.channels_[channel_], message);
+    }
+    case 5: {  // others' nodes in one's own message, also of another channel
+      Bytes covered;
+      const auto& heard = heard_[world_.channels_[random.below(world_.channels_.size())]];
+      if (heard.empty()) return;
+      const auto message = sync::decode(random.pick(heard), covered);
+      if (!message || !std::holds_alternative<sync::Nodes>(message->body)) return;
+      auto nodes = std::get<sync::Nodes>(message->body);
+      if (random.percent(30)) nodes.manifest = Bytes("no manifest");
+      std::reverse(nodes.nodes.begin(), nodes.nodes.end());
+      return say(random.percent(50) ? member_ : stranger_, std::move(nodes));
+    }
+    default: break;
+  }
+  if (!member) return;
+  List& list = own_list(random);
+  list::Node node = next(list, random);
+  std::vector<Bytes> operations = {operation(random, true)};
+  switch (action.a % 16) {
+    case 6: return fork(random);
+    case 7:  // far ahead in time
+      node.time += (random.percent(70) ? kFutureMs + random.below(120'000) : kYearMs) << 16;
+      break;
+    case 8:  // back in time
+      if (!list.nodes.empty()) node.time = list.nodes.back().time - random.below(2);
+      break;
+    case 9:  // after another node
+      if (node.number > 1) node.prev = ipld::Cid::of("another");
+      break;
+    case 10:  // void
+      operations.insert(operations.begin() + static_cast<ptrdiff_t>(random.below(2)), operation(random, false));
+      break;
+    case 11:  // a body that is not what it says
+      if (node.epoch) node.epoch = random.percent(50) ? ipld::Cid{} : ipld::Cid::of("no epoch");
+      if (!node.epoch) node.nonce.clear();
+      break;
+    case 12:  // it has seen what nobody ever will
+      node.seen.clear();
+      node.seen.push_back({octets<list::ListId>(random), {1 + random.below(5), random.next()}});
+      for (const ipld::Cid& head : world_.checker_->heads(node.channel)) {
+        list::At at = world_.checker_->find(head)->node.at();
+        at.position.number += 1 + random.below(3);
+        if (node.seen.size() < 4) node.seen.push_back(at);
+      }
+      break;
+    case 13: {  // the one before is withheld, perhaps for ever
+      const Bytes block = seal(node, member_, operations);
+      keep(list, node, block);
+      withheld_.emplace_back(node.channel, block);
+      node = next(list, random);
+      break;
+    }
+    case 14: {  // what was withheld
+      std::vector<Bytes> blocks;
+      for (const auto& [channel, block] : withheld_)
+        if (channel == node.channel) blocks.push_back(block);
+      return say_nodes(blocks);
+    }
+    default: break;  // an ordinary node
+  }
+  const Bytes block = seal(node, member_, operations);
+  const bool sound = list.nodes.empty() || (node.prev == list.nodes.back().cid && node.time > list.nodes.back().time);
+  if (sound && node.time_ms() < kWallStartMs + kYearMs) keep(list, node, block);
+  else world_.checker_->on_hostile_node(block);
+  std::vector<Bytes> blocks = {block};
+  if (random.percent(30) && list.blocks.size() > 1) blocks.insert(blocks.begin(), list.blocks[list.blocks.size() - 2]);
+  say_nodes(std::move(blocks));
+}
+
+}  // namespace ptwop::sim

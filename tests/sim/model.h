@@ -1,0 +1,68 @@
+// The naive reference: what a channel's state has to be, given the set of operations applied. It keeps every operation
+// and looks at all of them, shares no code with src/types, and so is right because there is little in it.
+#pragma once
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+#include "engine/directory.h"
+#include "list/position.h"
+
+namespace ptwop::sim {
+
+/// Where an operation stands. Later is greater; times that are equal are decided by the list's name.
+struct Place {
+  uint64_t time = 0;
+  list::ListId list;
+  uint64_t number = 0;
+  uint32_t index = 0;
+  auto operator<=>(const Place&) const = default;
+};
+
+struct Operation {
+  enum class Kind { put, del, inc, add, hide } kind = Kind::put;
+  std::string key;
+  Bytes value;
+  int64_t by = 0;
+  uint64_t expires_ms = 0;
+  Place target;     ///< hide
+  Bytes encoded;
+};
+
+/// An operation of a channel of this type; nothing if it is none.
+std::optional<Operation> read_operation(std::string_view type, BytesView encoded);
+
+class Model {
+ public:
+  explicit Model(std::string type) : type_(std::move(type)) {}
+
+  /// False: it was applied before.
+  bool apply(const Place& place, const list::PublicKey& writer, const Operation& operation);
+  /// False: it was not applied.
+  bool undo(const Place& place, const Operation& operation);
+
+  /// What differs between the engine's state at the keys of this operation and what it has to be; empty: nothing.
+  std::string compare(const types::StateReader& state, const Operation& operation, const Place& place) const;
+  /// The same for everything.
+  std::string compare_all(const types::StateReader& state) const;
+  size_t operations() const { return all_.size(); }
+
+ private:
+  struct Written {
+    Operation operation;
+    list::PublicKey writer;
+  };
+  std::string compare_kv(const types::StateReader& state, const std::string& key) const;
+  std::string compare_count(const types::StateReader& state, const std::string& key) const;
+  std::string compare_entry(const types::StateReader& state, const Place& id) const;
+
+  std::string type_;
+  std::map<Place, Written> all_;
+  std::map<std::string, std::map<Place, const Written*>> by_key_;  ///< kv and count
+  std::map<Place, std::set<Place>> hidden_by_;                     ///< log
+};
+
+}  // namespace ptwop::sim
