@@ -70,11 +70,11 @@ std::string_view trimmed(std::string_view token) {
   return token;
 }
 
-bool unique_names(const std::vector<std::pair<std::string, Value>>& members) {
+bool unique_names(const std::vector<Member>& members) {
   if (members.size() <= kCompareAllMax) {
     for (size_t i = 1; i < members.size(); ++i)
       for (size_t j = 0; j < i; ++j)
-        if (members[i].first == members[j].first) return false;
+        if (members[i].name == members[j].name) return false;
     return true;
   }
   std::vector<std::string_view> names;
@@ -118,9 +118,9 @@ class Reader {
       if (auto error = field.unescaped_key().get(name)) return refuse(error);
       ondemand::value value;
       if (auto error = field.value().get(value)) return refuse(error);
-      auto& member =
-          out.members.emplace_back(std::piecewise_construct, std::tuple(name), std::tuple());
-      PTWOP_CHECK(read(value, member.second, depth));
+      Member& member = out.members.emplace_back();
+      member.name = name;
+      PTWOP_CHECK(read(value, member.value, depth));
     }
     if (!unique_names(out.members)) return refuse("The JSON has an object that repeats a name.");
     return {};
@@ -331,9 +331,9 @@ void append(std::string& out, const Value& value) {
       out += '{';
       for (size_t i = 0; i < value.members.size(); ++i) {
         if (i > 0) out += ',';
-        append_string(out, value.members[i].first);
+        append_string(out, value.members[i].name);
         out += ':';
-        append(out, value.members[i].second);
+        append(out, value.members[i].value);
       }
       out += '}';
       break;

@@ -13,6 +13,8 @@ namespace ptwop::json {
 
 enum class Kind : uint8_t { null, boolean, integer, real, out_of_range, string, array, object };
 
+struct Member;
+
 /// One parsed value; owns all of its text. Numbers keep their source text:
 /// `integer` was written without fraction or exponent and fits int64; `real` had one of them and is finite;
 /// `out_of_range` is any other number (legal as a request id only).
@@ -23,11 +25,16 @@ struct Value {
   double real = 0;
   std::string text;  ///< A string's unescaped content, or a number's source text.
   std::vector<Value> items;
-  std::vector<std::pair<std::string, Value>> members;  ///< In source order.
+  std::vector<Member> members;  ///< In source order.
 
   bool is(Kind k) const { return kind == k; }
   /// The member of that name, or null when there is none (or this is no object).
   const Value* find(std::string_view name) const;
+};
+
+struct Member {
+  std::string name;
+  Value value;
 };
 
 /// Parses exactly one document. Refused with parse_error: anything that is not RFC 8259 JSON, duplicate names in any

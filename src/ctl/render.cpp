@@ -67,10 +67,10 @@ std::string list_text(const json::Value& list, size_t columns) {
 }
 
 std::optional<Bytes> as_bytes(const json::Value& value) {
-  if (value.members.size() != 1 || value.members.front().first != "/") return std::nullopt;
-  const json::Value& inner = value.members.front().second;
-  if (inner.members.size() != 1 || inner.members.front().first != "bytes") return std::nullopt;
-  return from_base64(inner.members.front().second.text);
+  if (value.members.size() != 1 || value.members.front().name != "/") return std::nullopt;
+  const json::Value& inner = value.members.front().value;
+  if (inner.members.size() != 1 || inner.members.front().name != "bytes") return std::nullopt;
+  return from_base64(inner.members.front().value.text);
 }
 
 std::string raw_text(const json::Value& value) {

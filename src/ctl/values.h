@@ -32,7 +32,7 @@ inline void set(json::Value& object, std::string_view name, json::Value value) {
       held = std::move(value);
       return;
     }
-  object.members.emplace_back(name, std::move(value));
+  object.members.push_back({std::string(name), std::move(value)});
 }
 inline std::string to_json(const json::Value& value) {
   std::string out;

@@ -24,15 +24,15 @@ Result<void> write_value(CborWriter& out, const Value& value, size_t depth);
 
 /// `{"/": …}`: a link or bytes.
 Result<void> write_reserved(CborWriter& out, const Value& object) {
-  const Value& content = object.members[0].second;
+  const Value& content = object.members[0].value;
   if (object.members.size() == 1 && content.is(Kind::string)) {
     PTWOP_TRY(const Bytes cid, cid_bytes_from_text(content.text));
     out.link_bytes(cid);
     return {};
   }
   if (object.members.size() == 1 && content.is(Kind::object) && content.members.size() == 1 &&
-      content.members[0].first == "bytes" && content.members[0].second.is(Kind::string)) {
-    const auto bytes = from_base64(content.members[0].second.text);
+      content.members[0].name == "bytes" && content.members[0].value.is(Kind::string)) {
+    const auto bytes = from_base64(content.members[0].value.text);
     if (!bytes) return refuse("Bytes are written in base64 without padding.");
     out.bytes(*bytes);
     return {};
@@ -41,20 +41,20 @@ Result<void> write_reserved(CborWriter& out, const Value& object) {
 }
 
 Result<void> write_object(CborWriter& out, const Value& object, size_t depth) {
-  std::vector<const std::pair<std::string, Value>*> sorted;
+  std::vector<const json::Member*> sorted;
   sorted.reserve(object.members.size());
   for (const auto& member : object.members) {
-    if (member.first == kReserved && object.members.size() > 1)
+    if (member.name == kReserved && object.members.size() > 1)
       return refuse("The name \"/\" is reserved for links and bytes.");
     sorted.push_back(&member);
   }
   std::sort(sorted.begin(), sorted.end(),
-            [](const auto* a, const auto* b) { return key_in_order(a->first, b->first); });
+            [](const auto* a, const auto* b) { return key_in_order(a->name, b->name); });
   out.map(sorted.size());
   for (size_t i = 0; i < sorted.size(); ++i) {
-    assert(i == 0 || sorted[i - 1]->first != sorted[i]->first);  // json::parse refuses it
-    out.key(sorted[i]->first);
-    PTWOP_CHECK(write_value(out, sorted[i]->second, depth));
+    assert(i == 0 || sorted[i - 1]->name != sorted[i]->name);  // json::parse refuses it
+    out.key(sorted[i]->name);
+    PTWOP_CHECK(write_value(out, sorted[i]->value, depth));
   }
   return {};
 }
@@ -83,7 +83,7 @@ Result<void> write_value(CborWriter& out, const Value& value, size_t depth) {
     case Kind::object:
       break;
   }
-  if (value.is(Kind::object) && value.members.size() == 1 && value.members[0].first == kReserved)
+  if (value.is(Kind::object) && value.members.size() == 1 && value.members[0].name == kReserved)
     return write_reserved(out, value);
   if (depth == limits::kIpldDepthMax) return refuse("The value is nested too deep.");
   if (value.is(Kind::object)) return write_object(out, value, depth + 1);
