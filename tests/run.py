@@ -2,7 +2,7 @@
 """Runs the suites and adds up what they say: `tests/run.py [--build DIR] [--sanitized DIR]... [NAME]...`.
 
 A suite is a test of meson in the build folder, one of its programs in a folder built with a sanitizer, or a file
-tests/<live|kubo|crash|sim>/*_test.py. NAMEs select suites by substring. Prints one line a suite, the output of those
+tests/<live|kubo|crash|sim|fuzz>/*_test.py. NAMEs select suites by substring. Prints one line a suite, the output of those
 that failed, and last `N passed, N failed, N skipped`. Ends with 1 where anything failed or nothing passed.
 """
 
@@ -20,7 +20,7 @@ import threading
 import time
 
 REPO = pathlib.Path(__file__).resolve().parents[1]
-PYTHON_KINDS = ("live", "kubo", "crash", "sim")
+PYTHON_KINDS = ("live", "kubo", "crash", "sim", "fuzz")
 PYTHON_LIMIT_S = 300
 DOCTEST = re.compile(rb"\[doctest\] test cases: +(\d+) \| +(\d+) passed \| +(\d+) failed \| +(\d+) skipped")
 PYTHON = re.compile(rb"^\[suite\] (\d+) passed, (\d+) failed, (\d+) skipped$", re.MULTILINE)

@@ -174,7 +174,7 @@ void Channel::check_own(bool control) {
 void Channel::open_node() {
   if (open_) return;
   check_own(false);
-  open_.emplace();
+  open_ = OpenNode{};
   open_->node = next_node(false);
   if (open_->node.number == 1 && !membership_->is_admin(world_.me.key()))
     if (const access::Grant* grant = membership_->write_grant(world_.me.key())) open_->node.grant = grant->at;

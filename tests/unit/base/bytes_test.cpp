@@ -44,6 +44,12 @@ TEST_CASE("base64 has one form") {
   CHECK(from_base64("+//+") == "\xfb\xff\xfe");
   CHECK(from_base64url("-__-") == "\xfb\xff\xfe");
   CHECK(from_base64("") == "");
+  for (int c = 1; c < 256; ++c) {
+    const std::string text{'A', 'A', static_cast<char>(c), 'A'};
+    const bool both = std::isalnum(c) && c < 0x80;
+    CHECK(from_base64(text).has_value() == (both || c == '+' || c == '/'));
+    CHECK(from_base64url(text).has_value() == (both || c == '-' || c == '_'));
+  }
   for (const std::string_view text :
        {"Zg==", "Z", "Zh", "Zm9vYh", "Z g", "Zg\n", "-__-", "Zm9*", "Zm9vY"})
     CHECK_FALSE(from_base64(text));

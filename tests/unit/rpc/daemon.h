@@ -149,7 +149,7 @@ class Daemon {
         }),
         reader_thread([] {}),
         guard(loop.get_executor()) {
-    REQUIRE(engine.open().ok());
+    REQUIRE(opened);
     backend.phase = rpc::Phase::ready;
     backend.reason = "";
     backend.identity = engine.identity().did();
@@ -193,6 +193,7 @@ class Daemon {
   TestClock clock;
   TestEntropy entropy;
   engine::Engine engine;
+  bool opened = engine.open().ok();  // before its thread begins
   Thread engine_thread, reader_thread;
   rpc::Backend backend;
   std::atomic<bool> stopped{false};
