@@ -3,6 +3,12 @@
 
 #include <cstdio>
 
+#ifdef PTWOP_JEMALLOC
+// A handful of threads needs no more arenas, and each costs memory.
+extern "C" const char* malloc_conf;
+const char* malloc_conf = "narenas:2";
+#endif
+
 int main(int argc, char** argv) {
   int exit_code = ptwop::app::kExitOther;
   const auto config = ptwop::app::read_config(argc, argv, exit_code);

@@ -93,6 +93,7 @@ std::vector<rocksdb::ColumnFamilyDescriptor> column_families(
   std::vector<rocksdb::ColumnFamilyDescriptor> families;
   for (const char* name : {"default", "nodes", "state", "index", "meta", "outbox"})
     families.emplace_back(name, table_options(cache));
+  families[1].options.compression = rocksdb::kNoCompression;  // most nodes are ciphertext
   return families;
 }
 
