@@ -219,18 +219,19 @@ Bytes kv_del_op(std::string_view key) {
   return out.take();
 }
 
-Bytes kv_state_key(std::string_view key) { return Bytes(key); }
-
-Result<KvEntry> kv_entry_from(BytesView stored) {
+Result<KvEntry> kv_entry_from(Bytes stored) {
   const auto winner = winner_from(stored);
   if (!winner) return corrupt_state("kv");
-  return KvEntry{winner->at.id, winner->at.writer, winner->deleted, winner->expires_ms, Bytes(winner->value)};
+  KvEntry entry{winner->at.id, winner->at.writer, winner->deleted, winner->expires_ms, {}};
+  const size_t head = stored.size() - winner->value.size();
+  entry.value = std::move(stored.erase(0, head));
+  return entry;
 }
 
 Result<std::optional<KvEntry>> kv_get(const StateReader& state, std::string_view key) {
-  PTWOP_TRY(const auto stored, state.get(Space::state, kv_state_key(key)));
+  PTWOP_TRY(auto stored, state.get(Space::state, key));
   if (!stored) return std::optional<KvEntry>();
-  PTWOP_TRY(auto entry, kv_entry_from(*stored));
+  PTWOP_TRY(auto entry, kv_entry_from(std::move(*stored)));
   return std::optional(std::move(entry));
 }
 
@@ -270,7 +271,7 @@ Result<KvPage> kv_list(const StateReader& state, std::string_view prefix,
   const KeyRange range = page_range(prefix, after, reverse);
   PTWOP_CHECK(state.scan(
       Space::state, range.from, range.until, reverse, [&](BytesView key, BytesView value) {
-        auto entry = kv_entry_from(value);
+        auto entry = kv_entry_from(Bytes(value));
         damaged = !entry.ok();
         if (damaged) return false;
         if (!entry->live(now_ms)) return true;
