@@ -1,6 +1,5 @@
 #include "app/daemon.h"
 
-#include <malloc.h>
 #include <sodium.h>
 #include <sys/stat.h>
 
@@ -61,7 +60,9 @@ class Daemon {
   void beat();
   kubo::Events kubo_events();
   uint64_t engine_turn();
-  void to_engine(std::function<void(engine::Engine&)> job);
+  using EngineJob = std::function<void(engine::Engine&)>;
+  void to_engine(EngineJob job);
+  void hand_over();
 
   Config config_;
   store::DataFolder folder_;
@@ -78,6 +79,7 @@ class Daemon {
   std::unique_ptr<store::RocksStore> store_;
   std::unique_ptr<engine::Engine> engine_;    ///< Used by the engine's thread only.
   uint64_t tick_at_ms_ = 0;
+  std::vector<EngineJob> engine_jobs_;        ///< Not handed over yet.
   std::atomic<size_t> queued_bytes_{0};       ///< Of messages on their way to the engine's thread.
   Worker engine_worker_;
   Worker reader_worker_;
@@ -102,15 +104,23 @@ Daemon::Daemon(const Config& config, store::DataFolder folder, access::Identity 
   backend_.started_mono_ms = clock_.mono_ms();
   backend_.identity = identity_->did();
   backend_.data = config_.data;
-  backend_.submit = [this](std::function<void(engine::Engine&)> job) { to_engine(std::move(job)); };
+  backend_.submit = [this](EngineJob job) { to_engine(std::move(job)); };
   backend_.kubo_refused = [this] { return kubo_.snapshot().bad_answers; };
   backend_.read = [this](std::function<void()> job) { reader_worker_.run(std::move(job)); };
   backend_.stop = [this] { asio::post(loop_, [this] { stop(); }); };
 }
 
-void Daemon::to_engine(std::function<void(engine::Engine&)> job) {
-  engine_worker_.run([this, job = std::move(job)] {
-    if (engine_) job(*engine_);
+// On the loop's thread. What all connections that are ready bring goes over together: fewer and larger turns.
+void Daemon::to_engine(EngineJob job) {
+  engine_jobs_.push_back(std::move(job));
+  if (engine_jobs_.size() == 1) asio::post(loop_, [this] { hand_over(); });
+}
+
+void Daemon::hand_over() {
+  if (engine_jobs_.empty()) return;
+  engine_worker_.run([this, jobs = std::exchange(engine_jobs_, {})] {
+    if (!engine_) return;
+    for (const EngineJob& job : jobs) job(*engine_);
   });
 }
 
@@ -260,6 +270,7 @@ void Daemon::stop() {
   watchdog_.cancel();
   signals_.cancel();
   // What was taken is finished and answered; what comes from now on is refused.
+  hand_over();
   reader_worker_.stop();
   engine_worker_.stop();
   // Who waits in the engine is answered by its end, and that goes out before the connections close.
@@ -279,7 +290,6 @@ int exit_code_of(const Error& error) { return error.code == Code::exists ? kExit
 
 int serve(const Config& config) {
   std::signal(SIGPIPE, SIG_IGN);
-  mallopt(M_ARENA_MAX, 2);  // a handful of threads needs no more, and each costs memory
   ::umask(0077);
   log::set_level(config.log_level);
   if (sodium_init() < 0) {

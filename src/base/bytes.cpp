@@ -3,6 +3,7 @@
 #include <simdjson.h>
 #include <sodium.h>
 
+#include <algorithm>
 #include <cassert>
 
 namespace ptwop {

@@ -27,6 +27,7 @@ inline constexpr size_t kBodyPlainBytesMax = 8 << 20;
 inline constexpr size_t kNodeOpsMax = 1 << 18;
 inline constexpr size_t kInlineNodeBytesMax = 64 << 10;
 inline constexpr size_t kSeenMax = 64;
+inline constexpr uint64_t kNumberMax = uint64_t{1} << 53;  ///< Of a node; what readers of JSON can hold.
 inline constexpr size_t kIpldDepthMax = 128;
 inline constexpr uint64_t kFutureMs = 5 * 60 * 1000;     ///< A node further ahead waits.
 inline constexpr uint64_t kOwnLeadMs = 4 * 60 * 1000;    ///< Own stamps follow others this far ahead.

@@ -206,13 +206,17 @@ void Channel::close_node() {
   OpenNode open = std::move(*open_);
   open_.reset();
   finish_node(open.node, open.ops, open.pending.size() == 1);
-  const std::string at = open.node.at().token();
-  for (Pending& pending : open.pending) {
-    const Written written{at, pending.result};
+  std::string at = open.node.at().token();
+  for (const Pending& pending : open.pending)
     if (!pending.request.empty())
-      world_.txn.put(Table::meta, pending.request, encode(RequestRecord{world_.wall_ms(), written}));
-    for (auto& done : pending.done) world_.reply<Written>(std::move(done), written);
-  }
+      world_.txn.put(Table::meta, pending.request, encode(RequestRecord{world_.wall_ms(), {at, pending.result}}));
+  world_.replies.push_back([at = std::move(at), all = std::move(open.pending)](const Error* failed) {
+    for (const Pending& pending : all) {
+      const Result<Written> outcome = failed ? Result<Written>(*failed) : Written{at, pending.result};
+      pending.done(outcome);
+      for (const auto& done : pending.again) done(outcome);
+    }
+  });
 }
 
 // True if this request was carried out before, or is being carried out in this turn.
@@ -220,7 +224,7 @@ bool Channel::replay(const std::string& key, Done<Written>& done) {
   if (open_)
     for (Pending& pending : open_->pending)
       if (pending.request == key) {
-        pending.done.push_back(std::move(done));
+        pending.again.push_back(std::move(done));
         return true;
       }
   const auto stored = world_.txn.get(Table::meta, key);
@@ -268,7 +272,7 @@ void Channel::write(const types::Type& type, std::vector<Bytes> ops, const std::
     open_->ops.push_back(std::move(op));
   }
   open_->bytes += bytes;
-  pending.done.push_back(std::move(done));
+  pending.done = std::move(done);
   open_->pending.push_back(std::move(pending));
   ++world_.stats.writes;
 }

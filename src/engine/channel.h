@@ -75,7 +75,8 @@ class Channel {
  private:
   struct Pending {
     types::OpResult result;
-    std::vector<Done<Written>> done;
+    Done<Written> done;
+    std::vector<Done<Written>> again;  ///< Who sent the same request once more.
     std::string request;
   };
   struct OpenNode {

@@ -76,7 +76,12 @@ Changes Transaction::take() {
 
 Table table_of(types::Space space) { return space == types::Space::state ? Table::state : Table::index; }
 
-Bytes state_key(uint32_t channel, BytesView key) { return channel_prefix(channel).append(key); }
+Bytes state_key(uint32_t channel, BytesView key) {
+  Bytes out;
+  out.reserve(kChannelBytes + key.size());
+  append_be32(out, channel);
+  return out.append(key);
+}
 
 StateBounds::StateBounds(uint32_t channel, BytesView from_key, BytesView until_key)
     : from(state_key(channel, from_key)),
@@ -94,8 +99,8 @@ Result<void> ChannelState::scan(types::Space space, BytesView from, BytesView un
   });
 }
 
-Result<void> ChannelState::put(types::Space space, BytesView key, BytesView value) {
-  txn_.put(table_of(space), state_key(channel_, key), value);
+Result<void> ChannelState::put(types::Space space, BytesView key, Bytes value) {
+  txn_.put(table_of(space), state_key(channel_, key), std::move(value));
   return {};
 }
 

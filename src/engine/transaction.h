@@ -14,7 +14,7 @@ class Transaction {
 
   Result<std::optional<Bytes>> get(Table table, BytesView key) const;
   Result<void> scan(Table table, BytesView from, BytesView until, bool reverse, const StateStore::Visit& visit) const;
-  void put(Table table, BytesView key, BytesView value) { pending_[index(table)][Bytes(key)] = Bytes(value); }
+  void put(Table table, Bytes key, Bytes value) { pending_[index(table)].insert_or_assign(std::move(key), std::move(value)); }
   void erase(Table table, BytesView key) { pending_[index(table)][Bytes(key)] = std::nullopt; }
   /// Also drops what is pending under the prefix. Reads in the same turn do not see it.
   void erase_prefix(Table table, BytesView prefix);
@@ -39,7 +39,7 @@ class ChannelState : public types::State {
   Result<std::optional<Bytes>> get(types::Space space, BytesView key) const override;
   Result<void> scan(types::Space space, BytesView from, BytesView until, bool reverse,
                     const types::Visit& visit) const override;
-  Result<void> put(types::Space space, BytesView key, BytesView value) override;
+  Result<void> put(types::Space space, BytesView key, Bytes value) override;
   Result<void> erase(types::Space space, BytesView key) override;
 
  private:

@@ -1,5 +1,6 @@
 #include "ipld/cid.h"
 
+#include <openssl/evp.h>
 #include <sodium.h>
 
 #include <algorithm>
@@ -18,20 +19,27 @@ constexpr size_t kV0TextChars = 46;
 
 bool is_v0(BytesView bytes) { return bytes.size() == kV0Bytes && bytes.starts_with(kV0Prefix); }
 
+// OpenSSL uses the processor's instructions for it, which makes it five times as fast as libsodium's.
+void sha256_into(unsigned char* out, BytesView bytes) {
+  static const EVP_MD* const kind = EVP_MD_fetch(nullptr, "SHA256", nullptr);
+  if (!kind || EVP_Digest(bytes.data(), bytes.size(), out, nullptr, kind, nullptr) != 1)
+    crypto_hash_sha256(out, u8(bytes), bytes.size());
+}
+
 Error no_cid() { return fail(Code::invalid_params, "This is not a CID."); }
 
 }  // namespace
 
 Bytes sha256(BytesView bytes) {
   Bytes digest(crypto_hash_sha256_BYTES, '\0');
-  crypto_hash_sha256(u8(digest), u8(bytes), bytes.size());
+  sha256_into(u8(digest), bytes);
   return digest;
 }
 
 Cid Cid::of(BytesView block) {
   Cid cid;
   std::copy(kOwnPrefix.begin(), kOwnPrefix.end(), cid.raw_.begin());
-  crypto_hash_sha256(cid.raw_.data() + kOwnPrefix.size(), u8(block), block.size());
+  sha256_into(cid.raw_.data() + kOwnPrefix.size(), block);
   return cid;
 }
 

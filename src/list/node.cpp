@@ -78,6 +78,7 @@ At read_at(ipld::CborReader& in) {
   in.array(3);
   at.list = read_octets<ListId>(in);
   at.position.number = in.unsigned_integer();
+  if (at.position.number > limits::kNumberMax) in.fail();
   const BytesView tag = in.bytes(8);
   if (in.ok()) at.position.tag = read_be64(tag);
   return at;
@@ -132,7 +133,7 @@ Result<Node> decode(BytesView block) {
     lists.insert(at.list);
     positions &= at.position.number > 0;
   }
-  const bool sound = positions && node.number >= 1 && node.body.size() <= limits::kBodyBytesMax &&
+  const bool sound = positions && node.number >= 1 && node.number <= limits::kNumberMax && node.body.size() <= limits::kBodyBytesMax &&
                      static_cast<bool>(node.prev) == (node.number > 1) &&
                      !(node.grant && node.number > 1) && node.nonce.empty() == !node.epoch &&
                      !(node.epoch && node.list.control) && lists.size() == node.seen.size();

@@ -46,7 +46,7 @@ rocksdb::ColumnFamilyOptions table_options(const std::shared_ptr<rocksdb::Cache>
   blocks.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
   // Everything that is in memory counts against the cache's size.
   blocks.cache_index_and_filter_blocks = true;
-  blocks.pin_l0_filter_and_index_blocks_in_cache = true;
+  blocks.metadata_cache_options.unpartitioned_pinning = rocksdb::PinningTier::kAll;
   blocks.data_block_index_type = rocksdb::BlockBasedTableOptions::kDataBlockBinaryAndHash;
   blocks.block_restart_interval = 4;  // fewer neighbours to read past; our keys are short
 
@@ -93,6 +93,7 @@ std::vector<rocksdb::ColumnFamilyDescriptor> column_families(
   std::vector<rocksdb::ColumnFamilyDescriptor> families;
   for (const char* name : {"default", "nodes", "state", "index", "meta", "outbox"})
     families.emplace_back(name, table_options(cache));
+  families[1].options.compression = rocksdb::kNoCompression;  // most nodes are ciphertext
   return families;
 }
 

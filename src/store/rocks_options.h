@@ -11,7 +11,9 @@ namespace ptwop::store {
 
 /// Small enough for a daemon of 64 MiB: memtables are charged to the cache, so this bounds both
 /// together.
-inline constexpr size_t kMemoryBytesMax = 28 << 20;
+inline constexpr size_t kMemoryBytesMax = 12 << 20;
+/// Of values of the state, by themselves.
+inline constexpr size_t kValuesBytesMax = 18 << 20;
 inline constexpr size_t kMemtablesBytesMax = 8 << 20;
 inline constexpr size_t kMemtableBytesMax = 4 << 20;
 

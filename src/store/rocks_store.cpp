@@ -21,6 +21,7 @@
 #include "store/open_on.h"
 #include "store/rocks_options.h"
 #include "store/store_key.h"
+#include "store/value_cache.h"
 
 namespace ptwop::store {
 namespace {
@@ -130,6 +131,10 @@ class RocksStore::Impl {
 
   Result<std::optional<Bytes>> get(Table table, BytesView key, engine::ReadMode mode) const {
     const bool memory = mode == engine::ReadMode::memory;
+    const bool cached = table == Table::state;  // what clients ask for
+    uint64_t version = 0;
+    if (cached)
+      if (auto found = values_.find(key, version)) return found;
     std::shared_lock lock(database_mutex_, std::defer_lock);
     if (memory && !lock.try_lock()) return fail(Code::overloaded, "the database is being reopened");
     if (!memory) lock.lock();
@@ -142,6 +147,7 @@ class RocksStore::Impl {
     if (status.IsNotFound()) return std::optional<Bytes>();
     if (memory && status.IsAborted()) return fail(Code::overloaded, "the answer is on disk");
     if (!status.ok()) return error_from(status, "read");
+    if (cached && memory) values_.insert(key, view(value), version);
     return std::optional<Bytes>(view(value));
   }
 
@@ -172,6 +178,7 @@ class RocksStore::Impl {
     rocksdb::WriteOptions options;
     options.sync = sync;
     const auto status = database_->db->Write(options, &batch);
+    show(changes, status.ok());
     if (status.ok()) return {};
     return give_up(error_from(status, "write"));
   }
@@ -234,6 +241,18 @@ class RocksStore::Impl {
     database_.reset();
     // Closing pads a log whose last write failed with zeros, up to the length it would have had.
     return !failed_ || files_->cut_log(mark_);
+  }
+
+  /// Before the commit returns: what was read earlier is not read again.
+  void show(const engine::Changes& changes, bool written) {
+    std::vector<ValueCache::Changed> changed;
+    for (const Change& change : changes) {
+      if (change.table != Table::state) continue;
+      if (change.kind == Change::Kind::erase_prefix) return values_.clear();
+      const bool there = written && change.kind == Change::Kind::put;
+      changed.push_back({change.key, there ? std::optional<BytesView>(change.value) : std::nullopt});
+    }
+    if (!changed.empty()) values_.update(changed);
   }
 
   Error closed() const { return fail(Code::internal, "the database could not be reopened"); }
@@ -309,6 +328,7 @@ class RocksStore::Impl {
       return *failed_;
     }
     database_ = std::move(*opened);
+    values_.clear();
     failed_.reset();
     writable_ = true;
     log::info("store", "writing again");
@@ -321,6 +341,7 @@ class RocksStore::Impl {
   const std::shared_ptr<FileSystem> files_;
   const std::unique_ptr<rocksdb::Env> env_;
   const std::shared_ptr<rocksdb::Cache> cache_;
+  mutable ValueCache values_{kValuesBytesMax};
 
   /// Held by readers; exclusively only while heal() swaps the database, under commit_mutex_ as
   /// well.

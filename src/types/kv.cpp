@@ -1,7 +1,8 @@
-// State: key → the winner: id, writer (32 bytes), expiry (8), 1 if deleted (1), value. One point
-// read is a get. Index: escaped key, list, time, number, index → nothing: every operation on the key.
-// The last one of each list is its latest, and finding these costs one seek a list however often the
-// key was written.
+// State: key → the winner: time (8), list (16), number and place in the node (varints), a byte of
+// flags, expiry (8) if it has one, writer (32), value. One point read is a get. Index: escaped key,
+// list, time, number, place → nothing: every operation on the key but the winner, so a key that was
+// written once has none. The last one of each list is its latest, and finding these costs one seek a
+// list however often the key was written.
 #include "types/kv.h"
 
 #include <algorithm>
@@ -13,7 +14,7 @@
 namespace ptwop::types {
 namespace {
 
-constexpr size_t kHeadBytes = kOpIdBytes + list::PublicKey::kSize + 8 + 1;
+constexpr uint8_t kDeleted = 1, kExpires = 2;
 constexpr size_t kPlaceBytes = list::ListId::kSize + 8 + 8 + 4;  // list, time, number, index
 
 struct KvOp {
@@ -44,13 +45,58 @@ Result<KvOp> kv_op_from(BytesView bytes) {
 }
 
 Bytes winner_bytes(const OpContext& at, const KvOp& op) {
-  Bytes out = op_id_bytes(at.id);
-  out.reserve(kHeadBytes + op.value.size());
+  Bytes out;
+  out.reserve(80 + op.value.size());
+  append_be64(out, at.id.time);
+  out += at.id.list.view();
+  append_varint(out, at.id.number);
+  append_varint(out, at.id.index);
+  out += static_cast<char>((op.deleted ? kDeleted : 0) | (op.expires_ms ? kExpires : 0));
+  if (op.expires_ms) append_be64(out, op.expires_ms);
   out += at.writer.view();
-  append_be64(out, op.expires_ms);
-  out += op.deleted ? '\1' : '\0';
   out += op.value;
   return out;
+}
+
+/// The inverse, without copying the value: nothing unless `stored` is what winner_bytes made.
+struct Winner {
+  OpContext at;
+  bool deleted = false;
+  uint64_t expires_ms = 0;
+  BytesView value;
+};
+std::optional<Winner> winner_from(BytesView stored) {
+  constexpr size_t kIdBytes = 8 + list::ListId::kSize;
+  Winner out;
+  if (stored.size() < kIdBytes) return std::nullopt;
+  out.at.id.time = read_be64(stored);
+  out.at.id.list = list::ListId::from(stored.substr(8));
+  stored.remove_prefix(kIdBytes);
+  const auto number = read_varint(stored), index = read_varint(stored);
+  if (!number || !index || *index > UINT32_MAX || stored.empty()) return std::nullopt;
+  out.at.id.number = *number;
+  out.at.id.index = static_cast<uint32_t>(*index);
+  const auto flags = static_cast<uint8_t>(stored[0]);
+  stored.remove_prefix(1);
+  out.deleted = flags & kDeleted;
+  const size_t rest = list::PublicKey::kSize + (flags & kExpires ? 8 : 0);
+  if (stored.size() < rest) return std::nullopt;
+  if (flags & kExpires) {
+    out.expires_ms = read_be64(stored);
+    stored.remove_prefix(8);
+  }
+  out.at.writer = list::PublicKey::from(stored);
+  out.value = stored.substr(list::PublicKey::kSize);
+  return out;
+}
+
+/// The place of the winner of a key, if it has one.
+Result<std::optional<OpId>> winner_id(const StateReader& state, std::string_view key) {
+  PTWOP_TRY(const auto stored, state.get(Space::state, key));
+  if (!stored) return std::optional<OpId>();
+  const auto winner = winner_from(*stored);
+  if (!winner) return corrupt_state("kv");
+  return std::optional(winner->at.id);
 }
 
 Bytes index_key(std::string_view key, const OpId& id) {
@@ -62,7 +108,7 @@ Bytes index_key(std::string_view key, const OpId& id) {
   return out;
 }
 
-/// The last operation on the key of each list that has one.
+/// The last operation on the key of each list that has one, the winner left out.
 Result<std::vector<OpId>> last_by_list(const StateReader& state, std::string_view key) {
   std::vector<OpId> found;
   const Bytes prefix = escaped(key);
@@ -109,24 +155,24 @@ class Kv final : public Type {
 
   Result<void> apply(State& state, const OpContext& at, BytesView bytes) const override {
     PTWOP_TRY(const KvOp op, kv_op_from(bytes));
-    PTWOP_CHECK(state.put(Space::index, index_key(op.key, at.id), {}));
-    PTWOP_TRY(const auto winner, kv_get(state, op.key));
-    if (winner && winner->id > at.id) return {};
+    PTWOP_TRY(const auto winner, winner_id(state, op.key));
+    if (winner && *winner > at.id) return state.put(Space::index, index_key(op.key, at.id), {});
+    if (winner) PTWOP_CHECK(state.put(Space::index, index_key(op.key, *winner), {}));
     return state.put(Space::state, op.key, winner_bytes(at, op));
   }
 
   Result<void> undo(State& state, const OpContext& at, BytesView bytes,
                     const NodeSource& source) const override {
     PTWOP_TRY(const KvOp op, kv_op_from(bytes));
-    PTWOP_CHECK(state.erase(Space::index, index_key(op.key, at.id)));
-    PTWOP_TRY(const auto winner, kv_get(state, op.key));
+    PTWOP_TRY(const auto winner, winner_id(state, op.key));
     if (!winner) return corrupt_state(name());
-    if (winner->id != at.id) return {};
+    if (*winner != at.id) return state.erase(Space::index, index_key(op.key, at.id));
     PTWOP_TRY(const auto rest, last_by_list(state, op.key));
     if (rest.empty()) return state.erase(Space::state, op.key);
     const OpId next = *std::max_element(rest.begin(), rest.end());
     PTWOP_TRY(const SourceNode node, source.node(next));
     PTWOP_TRY(const Bytes stored, winner_from_node(node, next, op.key));
+    PTWOP_CHECK(state.erase(Space::index, index_key(op.key, next)));
     return state.put(Space::state, op.key, stored);
   }
 
@@ -166,31 +212,29 @@ Bytes kv_del_op(std::string_view key) {
   return out.take();
 }
 
-Bytes kv_state_key(std::string_view key) { return Bytes(key); }
-
-Result<KvEntry> kv_entry_from(BytesView stored) {
-  if (stored.size() < kHeadBytes) return corrupt_state("kv");
-  KvEntry entry;
-  entry.id = *op_id_from(stored.substr(0, kOpIdBytes));
-  stored.remove_prefix(kOpIdBytes);
-  entry.writer = list::PublicKey::from(stored);
-  stored.remove_prefix(list::PublicKey::kSize);
-  entry.expires_ms = read_be64(stored);
-  entry.deleted = stored[8] != '\0';
-  entry.value = stored.substr(9);
+Result<KvEntry> kv_entry_from(Bytes stored) {
+  const auto winner = winner_from(stored);
+  if (!winner) return corrupt_state("kv");
+  KvEntry entry{winner->at.id, winner->at.writer, winner->deleted, winner->expires_ms, {}};
+  const size_t head = stored.size() - winner->value.size();
+  entry.value = std::move(stored.erase(0, head));
   return entry;
 }
 
 Result<std::optional<KvEntry>> kv_get(const StateReader& state, std::string_view key) {
-  PTWOP_TRY(const auto stored, state.get(Space::state, kv_state_key(key)));
+  PTWOP_TRY(auto stored, state.get(Space::state, key));
   if (!stored) return std::optional<KvEntry>();
-  PTWOP_TRY(auto entry, kv_entry_from(*stored));
+  PTWOP_TRY(auto entry, kv_entry_from(std::move(*stored)));
   return std::optional(std::move(entry));
 }
 
 Result<std::vector<KvEntry>> kv_siblings(const StateReader& state, const NodeSource& source,
                                          std::string_view key) {
+  PTWOP_TRY(const auto winner, winner_id(state, key));
+  if (!winner) return std::vector<KvEntry>();
   PTWOP_TRY(auto last, last_by_list(state, key));
+  std::erase_if(last, [&](const OpId& id) { return id.list == winner->list; });
+  last.push_back(*winner);
   std::sort(last.rbegin(), last.rend());  // the winner first
   std::vector<SourceNode> nodes;
   for (const OpId& id : last) {
@@ -220,7 +264,7 @@ Result<KvPage> kv_list(const StateReader& state, std::string_view prefix,
   const KeyRange range = page_range(prefix, after, reverse);
   PTWOP_CHECK(state.scan(
       Space::state, range.from, range.until, reverse, [&](BytesView key, BytesView value) {
-        auto entry = kv_entry_from(value);
+        auto entry = kv_entry_from(Bytes(value));
         damaged = !entry.ok();
         if (damaged) return false;
         if (!entry->live(now_ms)) return true;

@@ -23,9 +23,8 @@ struct KvEntry {
   bool live(uint64_t now_ms) const { return !deleted && (expires_ms == 0 || now_ms < expires_ms); }
 };
 
-/// The state key of a user's key, and the entry in a state value: for readers that hold the store's bytes already.
-Bytes kv_state_key(std::string_view key);
-Result<KvEntry> kv_entry_from(BytesView state_value);
+/// The entry in a state value.
+Result<KvEntry> kv_entry_from(Bytes state_value);
 
 /// The winner by key, live or not; nothing when no operation named the key.
 Result<std::optional<KvEntry>> kv_get(const StateReader& state, std::string_view key);

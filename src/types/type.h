@@ -45,7 +45,7 @@ class StateReader {
 
 class State : public StateReader {
  public:
-  virtual Result<void> put(Space space, BytesView key, BytesView value) = 0;
+  virtual Result<void> put(Space space, BytesView key, Bytes value) = 0;
   virtual Result<void> erase(Space space, BytesView key) = 0;
 };
 

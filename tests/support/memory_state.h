@@ -35,8 +35,8 @@ class MemoryState : public types::State {
     return {};
   }
 
-  Result<void> put(types::Space space, BytesView key, BytesView value) override {
-    map(space).insert_or_assign(Bytes(key), Bytes(value));
+  Result<void> put(types::Space space, BytesView key, Bytes value) override {
+    map(space).insert_or_assign(Bytes(key), std::move(value));
     return {};
   }
 

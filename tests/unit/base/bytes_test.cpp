@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <cctype>
+
 using namespace ptwop;
 
 TEST_CASE("integers are big-endian") {

@@ -146,6 +146,14 @@ TEST_CASE("limits: 64 positions seen, and the body") {
   node.body += 'x';
   CHECK(refused(node));
   CHECK(list::decode(Bytes(2 << 20, 'x')).error().code == Code::too_large);
+  node = second_node();
+  node.number = limits::kNumberMax;
+  CHECK(!refused(node));
+  ++node.number;
+  CHECK(refused(node));
+  node = second_node();
+  node.seen[0].position.number = limits::kNumberMax + 1;
+  CHECK(refused(node));
 }
 
 TEST_CASE("nothing but the one canonical form is read") {

@@ -63,7 +63,7 @@ TEST_CASE("the later time wins, ties by list, then by place in the node") {
 TEST_CASE("an entry says who, when and until when; it is one point read") {
   Channel channel(types::kv_type());
   channel.write(2, 5, (123ull << 16) + 7, put("k", "[1]", 456));
-  const auto stored = channel.state.get(types::Space::state, types::kv_state_key("k"));
+  const auto stored = channel.state.get(types::Space::state, "k");
   const auto entry = types::kv_entry_from(**stored);
   CHECK(entry->id == types::OpId{(123ull << 16) + 7, list_id(2), 5, 0});
   CHECK(entry->writer == writer_of(2));
