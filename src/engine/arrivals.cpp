@@ -3,6 +3,7 @@
 
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/mutant.h"
 #include "engine/channel.h"
 
 namespace ptwop::engine {
@@ -58,7 +59,7 @@ void Channel::on_message(std::string_view from, BytesView bytes) {
 // A member holds more of one of our own lists than we do: this folder is an older copy, whose list must not be continued.
 void Channel::note_own(const sync::ClockMessage& clock) {
   for (const bool control : {false, true}) {
-    if (own_[control].begun) continue;
+    if (own_[control].begun || PTWOP_MUTANT(ignore_own_past)) continue;
     const ListState* state = lists_.find(own_[control].id);
     const uint64_t here = (state ? state->record.held.number : 0) + (open_ && !control ? 1 : 0);
     for (const sync::ClockEntry& entry : clock.entries)
@@ -71,6 +72,7 @@ void Channel::note_own(const sync::ClockMessage& clock) {
 }
 
 void Channel::serve(const sync::Want& want) {
+  if (PTWOP_MUTANT(never_serve)) return;
   std::vector<Bytes> blocks;
   std::vector<Block> large;
   std::vector<sync::LargeNode> names, ready;
@@ -182,6 +184,7 @@ void Channel::apply_all() {
 // What a list is awaited for is timed once for all who name it: a node that is withheld holds up the others for ten
 // seconds in all, not ten for each.
 bool Channel::seen_met(const list::Node& node) {
+  if (PTWOP_MUTANT(ignore_seen)) return true;
   const uint64_t now = world_.now_ms();
   bool met = true;
   for (const list::At& at : node.seen) {
@@ -198,7 +201,7 @@ bool Channel::seen_met(const list::Node& node) {
     if (awaited_.size() >= kAwaitedMax && !awaited_.contains(at.list)) continue;
     const auto [it, fresh] = awaited_.try_emplace(at.list, Awaited{now, at.position.number});
     it->second.number = std::max(it->second.number, at.position.number);
-    if (now - it->second.since_ms < limits::kSeenWaitMs) met = false;
+    if (now - it->second.since_ms < limits::kSeenWaitMs || PTWOP_MUTANT(wait_for_ever)) met = false;
   }
   return met;
 }
@@ -217,11 +220,14 @@ bool Channel::apply_next(const list::ListId& id, ListState& state) {
     const auto ops = open_ops(*node, *type);
     if (!ops || !seen_met(*node)) return false;
     ChannelState channel_state(world_.txn, number_);
-    for (uint32_t index = 0; index < ops->size(); ++index)
+    const size_t count = ops->size() * (PTWOP_MUTANT(apply_twice) ? 2 : 1);
+    for (size_t i = 0; i < count; ++i) {
+      const auto index = static_cast<uint32_t>(i % ops->size());
       if (const auto ok = type->apply(channel_state, {{node->time, id, node->number, index}, node->list.writer}, (*ops)[index]); !ok) {
         break_turn(ok.error());
         return false;
       }
+    }
   }
   lists_.set_applied(state, id, node->position());
   return true;
@@ -242,7 +248,7 @@ std::optional<std::vector<Bytes>> Channel::open_ops(const list::Node& node, cons
   }
   if (!framed) return void_node();
   auto ops = access::unframe_ops(*framed);
-  if (!ops || !std::all_of(ops->begin(), ops->end(), [&](const Bytes& op) { return type.check(op).ok(); })) return void_node();
+  if (!ops || !std::all_of(ops->begin(), ops->end(), [&](const Bytes& op) { return type.check(op).ok() || PTWOP_MUTANT(trust_operations); })) return void_node();
   return std::move(*ops);
 }
 
@@ -263,6 +269,7 @@ void Channel::undo_from(const list::ListId& id, ListState& state) {
     if (!node) return break_turn(node.error());
     std::vector<Bytes> ops;
     if (!node->list.control && type) ops = open_ops(*node, *type).value_or(std::vector<Bytes>{});
+    if (PTWOP_MUTANT(no_undo)) ops.clear();
     for (size_t i = ops.size(); i-- > 0;) {
       const types::OpContext at{{node->time, id, number, static_cast<uint32_t>(i)}, node->list.writer};
       if (const auto ok = type->undo(channel_state, at, ops[i], *source); !ok) return break_turn(ok.error());

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "base/limits.h"
+#include "base/mutant.h"
 #include "ipld/dag_cbor.h"
 #include "types/keys.h"
 
@@ -112,7 +113,8 @@ class Kv final : public Type {
     append_be64(time, at.id.time);
     PTWOP_CHECK(state.put(Space::index, index_key(op.key, at.id), time));
     PTWOP_TRY(const auto winner, kv_get(state, op.key));
-    if (winner && winner->id > at.id) return {};
+    if (winner && PTWOP_MUTANT(no_tie_break) && winner->id.time >= at.id.time) return {};
+    if (winner && winner->id > at.id && !PTWOP_MUTANT(last_comes_wins)) return {};
     return state.put(Space::state, op.key, winner_bytes(at, op));
   }
 
@@ -123,7 +125,8 @@ class Kv final : public Type {
     PTWOP_TRY(const auto winner, kv_get(state, op.key));
     if (!winner) return corrupt_state(name());
     if (winner->id != at.id) return {};
-    PTWOP_TRY(const auto rest, last_by_list(state, op.key));
+    PTWOP_TRY(auto rest, last_by_list(state, op.key));
+    if (PTWOP_MUTANT(undo_forgets_others)) rest.clear();
     if (rest.empty()) return state.erase(Space::state, op.key);
     const OpId next = *std::max_element(rest.begin(), rest.end());
     PTWOP_TRY(const SourceNode node, source.node(next.list, next.number));

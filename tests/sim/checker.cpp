@@ -251,6 +251,7 @@ void Checker::take_node(size_t replica, Mirror& mirror, BytesView key, const lis
       if (made_.at(other).exposed && !replicas_[replica].restored)
         return fail("own fork", fmt::format("{} made a second node {} of its list {}", name(replica), number, short_list(id)));
     made = learn(*node, false);
+    if (!reopened) check_own(replica, mirror, *made);
     for (const Operation& op : made->operations)
       if (replicas_[replica].refused.contains(op.encoded))
         return fail("refused", fmt::format("{} answered a write with an error and then made it: {}", name(replica), where(*made)));
@@ -276,6 +277,18 @@ void Checker::take_node(size_t replica, Mirror& mirror, BytesView key, const lis
     return fail("authority", fmt::format("{} holds {}, which nobody allowed", name(replica), where(*made)));
   chain.push_back(made->node.cid);
   if (!made->node.list.control) note_unmet(replica, mirror, *made);
+}
+
+// What a replica writes has seen all that it shows.
+void Checker::check_own(size_t replica, const Mirror& mirror, const Made& made) {
+  if (mirror.lists.size() > limits::kSeenMax) return;
+  for (const auto& [id, record] : mirror.lists) {
+    if (id == made.node.id || record.applied.number == 0) continue;
+    const auto& seen = made.node.seen;
+    const auto at = std::find_if(seen.begin(), seen.end(), [&id = id](const list::At& a) { return a.list == id; });
+    if (at == seen.end() || at->position.number < record.applied.number)
+      return fail("seen", fmt::format("{} wrote {} as if it had not seen list {}", name(replica), where(made), short_list(id)));
+  }
 }
 
 bool Checker::admitted(const Mirror& mirror, const Made& first, const ChannelFacts& facts) const {

@@ -130,6 +130,7 @@ class Checker {
   void check_steps(size_t replica, uint32_t number, Mirror& mirror, const std::vector<Step>& steps);
   void check_seen(size_t replica, const Mirror& mirror, const Made& made);
   bool replay(size_t replica, Mirror& mirror, const Made& made, bool undo);
+  void check_own(size_t replica, const Mirror& mirror, const Made& made);
   bool admitted(const Mirror& mirror, const Made& first, const ChannelFacts& facts) const;
   void note_unmet(size_t replica, Mirror& mirror, const Made& made);
   Mirror* mirror_of(size_t replica, const ipld::Cid& channel);
