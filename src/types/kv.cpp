@@ -113,7 +113,7 @@ class Kv final : public Type {
     append_be64(time, at.id.time);
     PTWOP_CHECK(state.put(Space::index, index_key(op.key, at.id), time));
     PTWOP_TRY(const auto winner, kv_get(state, op.key));
-    if (winner && PTWOP_MUTANT(no_tie_break) && winner->id.time >= at.id.time) return {};
+    if (winner && PTWOP_MUTANT(no_tie_break) && winner->id.time == at.id.time && winner->id.list != at.id.list) return {};
     if (winner && winner->id > at.id && !PTWOP_MUTANT(last_comes_wins)) return {};
     return state.put(Space::state, op.key, winner_bytes(at, op));
   }

@@ -128,6 +128,7 @@ void World::submit(size_t number) {
   Write& write = writes_[number];
   if (write.submitted && write.request.empty()) return;  // without a request id a client cannot ask again
   if (write.answered && write.token.empty()) return;     // it was refused: that is an answer
+  if (write.submitted && write.left) return;             // requests are forgotten with the channel
   const bool first = !write.submitted;
   write.submitted = true;
   Replica& replica = *replicas_[write.replica];

@@ -279,8 +279,10 @@ void Checker::take_node(size_t replica, Mirror& mirror, BytesView key, const lis
   if (!made->node.list.control) note_unmet(replica, mirror, *made);
 }
 
-// What a replica writes has seen all that it shows.
+// What a replica writes has seen all that it shows, and is not where it has heard that its own past is.
 void Checker::check_own(size_t replica, const Mirror& mirror, const Made& made) {
+  if (const auto told = replicas_[replica].told.find(made.node.id); told != replicas_[replica].told.end() && told->second >= made.node.number)
+    return fail("own fork", fmt::format("{} wrote {} although it had heard that there is one", name(replica), where(made)));
   if (mirror.lists.size() > limits::kSeenMax) return;
   for (const auto& [id, record] : mirror.lists) {
     if (id == made.node.id || record.applied.number == 0) continue;
@@ -330,7 +332,7 @@ void Checker::take_record(size_t replica, Mirror& mirror, const list::ListId& id
     return fail("clock", what + ": what was applied went back without a fork");
   mirror.lists[id] = record;
   if (const auto unmet = mirror.unmet.find(id); unmet != mirror.unmet.end() &&
-      (record.applied.number >= unmet->second.number || (record.cut && unmet->second.number >= record.cut)))
+      record.applied.number >= (record.cut ? std::min(unmet->second.number, record.cut - 1) : unmet->second.number))
     mirror.unmet.erase(unmet);
 }
 
@@ -455,6 +457,25 @@ void Checker::on_published(size_t replica, const ipld::Cid& channel, BytesView b
   }
 }
 
+void Checker::on_heard(size_t replica, const ipld::Cid& channel, BytesView bytes) {
+  Bytes covered;
+  const auto message = sync::decode(bytes, covered);
+  const Mirror* mirror = mirror_of(replica, channel);
+  if (!message || !mirror || !mirror->has_manifest || !std::holds_alternative<sync::ClockMessage>(message->body)) return;
+  const auto honest = std::find_if(subjects_.begin(), subjects_.end(), [&](const Subject& s) { return s.key == message->sender; });
+  const ChannelFacts& facts = channels_.at(channel);
+  const bool member = message->sender == facts.creator ||
+                      std::any_of(facts.grants.begin(), facts.grants.end(), [&](const auto& grant) {
+                        return grant.second.first == message->sender && holds(*mirror, grant.first);
+                      });
+  if (honest == subjects_.end() || message->sender == subjects_[replica].key || !member) return;
+  for (const sync::ClockEntry& entry : std::get<sync::ClockMessage>(message->body).entries)
+    if (const auto own = mirror->lists.find(entry.at.list); own != mirror->lists.end() && own->second.name.writer == subjects_[replica].key) {
+      uint64_t& told = replicas_[replica].told[entry.at.list];
+      told = std::max(told, entry.at.position.number);
+    }
+}
+
 void Checker::on_put(size_t, const engine::Block& block) {
   if (const auto it = made_.find(block.cid); it != made_.end()) it->second.exposed = true;
 }
@@ -518,6 +539,7 @@ void Checker::on_opened(size_t replica, Reopened how) {
   ReplicaFacts& facts = replicas_[replica];
   const Disk& disk = *subjects_[replica].disk;
   facts.mirrors.clear();
+  facts.told.clear();
   if (how == Reopened::from_an_old_copy) facts.restored = true;
   const auto& meta = disk.table(Table::meta);
   for (auto it = meta.lower_bound(BytesView("c")); it != meta.end() && it->first[0] == 'c'; ++it) {

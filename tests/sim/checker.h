@@ -56,6 +56,10 @@ class Checker {
   void on_opened(size_t replica, Reopened how);
   void on_published(size_t replica, const ipld::Cid& channel, BytesView message);
   void on_put(size_t replica, const engine::Block& block);
+  /// A message that was taken in without refusing anything of it. Only those who were restored need this.
+  void on_heard(size_t replica, const ipld::Cid& channel, BytesView message);
+  /// A fault of the disk may have made it forget what it heard.
+  void on_fault(size_t replica) { replicas_[replica].told.clear(); }
   void on_left(size_t replica, const ipld::Cid& channel);
   void on_acknowledged(size_t replica, const ipld::Cid& channel, const std::string& token, const std::vector<Bytes>& operations);
   /// A write was answered with an error: it must never be seen.
@@ -113,6 +117,7 @@ class Checker {
     std::map<uint32_t, Mirror> mirrors;
     std::vector<Acknowledged> acknowledged;
     std::map<std::pair<ipld::Cid, list::ListId>, uint64_t> promised;
+    std::map<list::ListId, uint64_t> told;  ///< Of its own lists, by members, since it started.
     std::set<Bytes> refused;
     std::set<ipld::Cid> left;
     bool restored = false;

@@ -3,6 +3,7 @@
 //   sim --seed S [--minutes M] [--trace]     replays one seed: prints what came of it, and how it came if it failed
 //   sim --from S --count N [--minutes M]     the seeds S, S+1, …
 //   sim --fixed N --fresh N [--minutes M]    the seeds 1 to N, and N that nobody has tried
+//   sim --seconds N [--write DIR]            fresh seeds for so long; each that fails is written down
 //   sim --mutants FILE [--some K]            (option `mutants` only) in how many seeds each deliberate bug is caught
 //
 // A seed that fails is made smaller: what is printed is the least schedule that still fails in the same way, how to replay
@@ -37,7 +38,7 @@ struct Options {
   size_t jobs = std::max(1u, std::thread::hardware_concurrency());
   double seconds = 0;
   std::vector<size_t> only;
-  std::string mutant, mutants;
+  std::string mutant, mutants, write;
   size_t some = 0;
   bool trace = false, log = false;
 };
@@ -45,7 +46,7 @@ struct Options {
 constexpr size_t kMinimiseRuns = 400;
 constexpr double kMinimiseSeconds = 40;
 constexpr size_t kExplainedMax = 3;  ///< Of one call: the others are named only.
-constexpr size_t kTraceShown = 80;
+constexpr size_t kTraceShown = 80, kActionsShown = 60;
 constexpr unsigned kSeedSecondsMax = 600, kMutantSecondsMax = 30;
 
 std::string replay_command(const Options& options, uint64_t seed) {
@@ -74,12 +75,14 @@ std::string explain(const Options& options, const Plan& plan, const Outcome& out
   std::string out = fmt::format("{} of {} actions are enough ({} runs), among {} replicas:\n", small.kept.size(), plan.actions.size(), small.runs,
                                 plan.replicas);
   std::string numbers;
+  if (small.kept.size() > kActionsShown) out += fmt::format("  … the last {}:\n", kActionsShown);
   for (size_t i = 0; i < small.kept.size(); ++i) {
-    out += "  " + describe(small.plan.actions[i]) + "\n";
+    if (i + kActionsShown >= small.kept.size()) out += "  " + describe(small.plan.actions[i]) + "\n";
     numbers += (i ? "," : "") + std::to_string(small.kept[i]);
   }
   if (!again.failure) return out;
   out += trace_of(again, kTraceShown) + "  " + again.failure->kind + ": " + again.failure->text + "\n";
+  if (small.kept.size() > kActionsShown) return out;  // too many to name
   return out + fmt::format("replay: {} --only {}\n", replay_command(options, plan.seed), numbers);
 }
 
@@ -139,7 +142,7 @@ int run_seeds(const Options& options) {
             seed = seeds[at++];
             return true;
           },
-          [&](uint64_t seed) { return run_seed(options, seed, failed < kExplainedMax); },
+          [&](uint64_t seed) { return run_seed(options, seed, failed < kExplainedMax || !options.write.empty()); },
           [&](const SeedResult& result) {
             virtual_ms += result.virtual_ms;
             acknowledged += result.acknowledged;
@@ -148,6 +151,8 @@ int run_seeds(const Options& options) {
             ++(result.failed ? failed : passed);
             fmt::print("{}", result.text);
             std::fflush(stdout);
+            if (result.failed && !options.write.empty())
+              std::ofstream(fmt::format("{}/{}-{}m", options.write, result.seed, options.minutes)) << result.text;
           });
   fmt::print("{} virtual seconds in {:.1f} s ({:.0f} a second and process, {} at a time); {} writes acknowledged, {} messages; equal at most {:.1f} s after the faults\n",
              virtual_ms / 1000, seconds(), static_cast<double>(virtual_ms) / 1000 / seconds() / static_cast<double>(options.jobs), options.jobs,
@@ -216,6 +221,7 @@ int main(int argc, char** argv) {
   app.add_option("--seconds", options.seconds, "seeds from --from on, or fresh ones, for so long");
   app.add_option("--minutes", options.minutes, "virtual minutes with faults");
   app.add_option("--jobs", options.jobs, "seeds at a time");
+  app.add_option("--write", options.write, "a folder for what is to be said of each seed that fails");
   app.add_option("--only", options.only, "with --seed: only these of its actions")->delimiter(',');
 #ifdef PTWOP_MUTANTS
   app.add_option("--mutant", options.mutant, "with this bug");
