@@ -143,8 +143,16 @@ void Checker::learn_control(const Made& made, BytesView body, ChannelFacts& fact
   }
 }
 
-void Checker::on_hostile_node(BytesView block) {
-  const auto node = list::decode(block);
+// Each block is read once, however many replicas hold it and however often they start.
+const list::Node* Checker::read_node(const Bytes& block) {
+  const auto known = read_.find(block);
+  if (known != read_.end()) return &known->second;
+  auto node = list::decode(block);
+  return node ? &read_.emplace(block, std::move(*node)).first->second : nullptr;
+}
+
+void Checker::on_hostile_node(const Bytes& block) {
+  const list::Node* node = read_node(block);
   if (!node) return;
   learn(*node, true)->exposed = true;
 }
@@ -205,18 +213,18 @@ void Checker::on_commit(size_t replica, const engine::Changes& changes) {
     auto [it, fresh] = facts.mirrors.try_emplace(number, Mirror{record->cid, false, {}, {}, {}, {}, Model(channels_.at(record->cid).type)});
     it->second.has_manifest = !record->manifest.empty();
   }
-  std::vector<std::pair<const Change*, list::Node>> nodes;
+  std::vector<std::pair<const Change*, const list::Node*>> nodes;
   for (const Change& change : changes) {
     if (change.table != Table::nodes || change.kind != Change::Kind::put) continue;
-    auto node = list::decode(change.value);
+    const list::Node* node = read_node(change.value);
     if (!node) return fail("nodes", name(replica) + " holds something that is no node");
-    nodes.emplace_back(&change, std::move(*node));
+    nodes.emplace_back(&change, node);
   }
   // Control lists first: they say who was allowed to open the others.
   for (const bool control : {true, false})
     for (const auto& [change, node] : nodes)
-      if (const auto mirror = facts.mirrors.find(read_be32(change->key)); node.list.control == control && mirror != facts.mirrors.end()) {
-        take_node(replica, mirror->second, change->key, node, false);
+      if (const auto mirror = facts.mirrors.find(read_be32(change->key)); node->list.control == control && mirror != facts.mirrors.end()) {
+        take_node(replica, mirror->second, change->key, *node, false);
         if (failure_) return;
       }
   std::map<uint32_t, std::vector<Step>> steps;
@@ -424,7 +432,8 @@ void Checker::on_published(size_t replica, const ipld::Cid& channel, BytesView b
   const uint32_t number = number_of(replica, channel);
   if (const auto* nodes = std::get_if<sync::Nodes>(&message->body)) {
     for (const Bytes& block : nodes->nodes) {
-      const auto it = made_.find(ipld::Cid::of(block));
+      const list::Node* read = read_node(block);
+      const auto it = read ? made_.find(read->cid) : made_.end();
       if (it == made_.end()) return fail("durable", name(replica) + " sends a node that it never stored");
       const list::Node& node = it->second.node;
       const Bytes key = engine::node_key(number, node.id, node.number);
@@ -553,7 +562,7 @@ void Checker::on_opened(size_t replica, Reopened how) {
     // Control lists first: they say who was allowed to open the others.
     for (const bool control : {true, false})
       for (auto at = nodes.lower_bound(prefix); at != nodes.end() && at->first.starts_with(prefix); ++at) {
-        const auto node = list::decode(at->second);
+        const list::Node* node = read_node(at->second);
         if (!node || node->list.control != control) continue;
         take_node(replica, mirror, at->first, *node, true);
         if (failure_) return;

@@ -50,7 +50,7 @@ class Checker {
   void fail(std::string kind, std::string text);
 
   /// A node that an enemy made with a key of its own.
-  void on_hostile_node(BytesView block);
+  void on_hostile_node(const Bytes& block);
 
   void on_commit(size_t replica, const engine::Changes& changes);
   void on_opened(size_t replica, Reopened how);
@@ -127,6 +127,7 @@ class Checker {
     bool undone;
   };
 
+  const list::Node* read_node(const Bytes& block);
   Made* learn(const list::Node& node, bool hostile);
   void learn_control(const Made& made, BytesView body, ChannelFacts& facts);
   void take_node(size_t replica, Mirror& mirror, BytesView key, const list::Node& node, bool reopened);
@@ -152,6 +153,7 @@ class Checker {
   std::vector<ReplicaFacts> replicas_;
   std::map<ipld::Cid, ChannelFacts> channels_;
   std::unordered_map<ipld::Cid, Made> made_;
+  std::unordered_map<Bytes, list::Node> read_;  ///< By block.
   std::map<std::pair<list::ListId, uint64_t>, std::vector<ipld::Cid>> at_;  ///< All that were made for one place.
   std::map<list::ListId, uint64_t> forks_;                                  ///< The lowest place with two of them.
   std::optional<Failure> failure_;

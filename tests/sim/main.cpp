@@ -43,6 +43,7 @@ struct Options {
   bool trace = false, log = false;
 };
 
+constexpr uint64_t kTwiceEvery = 32;  ///< So many seeds apart one is run twice: both runs have to be the same.
 constexpr size_t kMinimiseRuns = 400;
 constexpr double kMinimiseSeconds = 40;
 constexpr size_t kExplainedMax = 3;  ///< Of one call: the others are named only.
@@ -107,6 +108,10 @@ SeedResult run_seed(const Options& options, uint64_t seed, bool explained) {
   const Outcome outcome = World(plan, false).run();
   SeedResult out{seed, outcome.failure.has_value(), outcome.virtual_ms, outcome.settle_ms, outcome.acknowledged, outcome.messages, {}};
   if (outcome.failure) out.text = failure_of(options, plan, outcome);
+  if (!out.failed && seed % kTwiceEvery == 0 && World(plan, false).run().digest != outcome.digest) {
+    out.failed = true;
+    out.text = fmt::format("seed {} FAILED: two runs of it differ\n", seed);
+  }
   if (outcome.failure && explained) {
     ::alarm(kSeedSecondsMax);
     out.text += explain(options, plan, outcome);
