@@ -165,7 +165,7 @@ list::Node Channel::next_node(bool control) const {
 void Channel::renew_own(bool control) {
   list::Incarnation& incarnation = control ? record_.control : record_.data;
   world_.ports.entropy.fill(incarnation.raw.data(), list::Incarnation::kSize);
-  own_[control] = {list::list_id(record_.cid, own_list(control)), false};
+  own_[control] = {list::list_id(record_.cid, own_list(control)), true};
   save_record();
 }
 
@@ -201,7 +201,6 @@ void Channel::finish_node(list::Node& node, const std::vector<Bytes>& ops, bool 
   const Bytes block = list::encode(node);
   node.cid = ipld::Cid::of(block);
   time_max_ = std::max(time_max_, node.time);
-  if (node.number == 1) own_[node.list.control].begun = true;
   lists_.append_own(node, block);
   if (!PTWOP_MUTANT(no_outbox)) world_.txn.put(Table::outbox, node_key(number_, node.id, node.number), {});
   ++world_.outbox;

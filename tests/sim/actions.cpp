@@ -164,6 +164,7 @@ void World::on_answer(size_t number, bool first, Result<engine::Written> result)
   }
   write.answered = true;
   write.token = result->at;
+  if (write.left) return;  // its channel was left in the same turn
   checker_->on_acknowledged(write.replica, channel, result->at, write.operations);
   tokens_.emplace_back(write.channel, result->at);
   if (result->result.id) entry_ids_.emplace_back(write.channel, *result->result.id);

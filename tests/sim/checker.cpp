@@ -498,7 +498,6 @@ bool Checker::holds(const Mirror& mirror, const list::At& at) {
 void Checker::on_acknowledged(size_t replica, const ipld::Cid& channel, const std::string& token, const std::vector<Bytes>& operations) {
   const auto at = list::At::from_token(token);
   const Mirror* mirror = mirror_of(replica, channel);
-  if (at && !mirror && replicas_[replica].left.contains(channel)) return;  // it was written and left in one turn
   if (!at || !mirror) return fail("acknowledged", name(replica) + " gives a token that is none");
   const uint32_t number = number_of(replica, channel);
   if (!holds(*mirror, *at)) return fail("acknowledged", name(replica) + " acknowledged a write that it does not hold");

@@ -11,6 +11,9 @@
 #include <fmt/format.h>
 #include <sodium.h>
 #include <unistd.h>
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/common_interface_defs.h>
+#endif
 
 #include <CLI/CLI.hpp>
 #include <chrono>
@@ -238,9 +241,11 @@ int main(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
   if (sodium_init() < 0) return 1;
   log::set_level(options.log ? log::Level::debug : log::Level::error);
-#ifndef __SANITIZE_ADDRESS__  // its reports go there
-  if (!options.log && !std::freopen("/dev/null", "w", stderr)) return 1;
+#ifdef __SANITIZE_ADDRESS__
+  __sanitizer_set_report_fd(reinterpret_cast<void*>(static_cast<intptr_t>(::dup(STDERR_FILENO))));  // NOLINT: its interface
 #endif
+  // Engines on failing disks have much to say.
+  if (!options.log && !std::freopen("/dev/null", "w", stderr)) return 1;
 #ifdef PTWOP_MUTANTS
   active_mutant = options.mutant;
   if (!options.mutants.empty()) return run_mutants(options);
