@@ -480,9 +480,20 @@ void Checker::on_heard(size_t replica, const ipld::Cid& channel, BytesView bytes
   if (honest == subjects_.end() || message->sender == subjects_[replica].key || !member) return;
   for (const sync::ClockEntry& entry : std::get<sync::ClockMessage>(message->body).entries)
     if (const auto own = mirror->lists.find(entry.at.list); own != mirror->lists.end() && own->second.name.writer == subjects_[replica].key) {
-      uint64_t& told = replicas_[replica].told[entry.at.list];
+      uint64_t& told = replicas_[replica].told_now[entry.at.list];
       told = std::max(told, entry.at.position.number);
     }
+}
+
+void Checker::on_turn_ended(size_t replica) {
+  ReplicaFacts& facts = replicas_[replica];
+  for (const auto& [list, number] : facts.told_now) facts.told[list] = std::max(facts.told[list], number);
+  facts.told_now.clear();
+}
+
+void Checker::on_fault(size_t replica) {
+  replicas_[replica].told.clear();
+  replicas_[replica].told_now.clear();
 }
 
 void Checker::on_put(size_t, const engine::Block& block) {
@@ -547,7 +558,7 @@ void Checker::on_opened(size_t replica, Reopened how) {
   ReplicaFacts& facts = replicas_[replica];
   const Disk& disk = *subjects_[replica].disk;
   facts.mirrors.clear();
-  facts.told.clear();
+  on_fault(replica);
   if (how == Reopened::from_an_old_copy) facts.restored = true;
   const auto& meta = disk.table(Table::meta);
   for (auto it = meta.lower_bound(BytesView("c")); it != meta.end() && it->first[0] == 'c'; ++it) {

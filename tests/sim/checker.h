@@ -59,7 +59,8 @@ class Checker {
   /// A message that was taken in without refusing anything of it. Only those who were restored need this.
   void on_heard(size_t replica, const ipld::Cid& channel, BytesView message);
   /// A fault of the disk may have made it forget what it heard.
-  void on_fault(size_t replica) { replicas_[replica].told.clear(); }
+  void on_fault(size_t replica);
+  void on_turn_ended(size_t replica);
   void on_left(size_t replica, const ipld::Cid& channel);
   void on_acknowledged(size_t replica, const ipld::Cid& channel, const std::string& token, const std::vector<Bytes>& operations);
   /// A write was answered with an error: it must never be seen.
@@ -117,7 +118,8 @@ class Checker {
     std::map<uint32_t, Mirror> mirrors;
     std::vector<Acknowledged> acknowledged;
     std::map<std::pair<ipld::Cid, list::ListId>, uint64_t> promised;
-    std::map<list::ListId, uint64_t> told;  ///< Of its own lists, by members, since it started.
+    std::map<list::ListId, uint64_t> told;      ///< Of its own lists, by members, since it started…
+    std::map<list::ListId, uint64_t> told_now;  ///< …and in the present turn, perhaps after its node was opened.
     std::set<Bytes> refused;
     std::set<ipld::Cid> left;
     bool restored = false;

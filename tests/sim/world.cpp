@@ -80,6 +80,7 @@ void Replica::turn() {
   touched = false;
   const uint64_t due = engine_->turn();
   if (disk_.faulted()) world_.checker_->on_fault(index_);
+  world_.checker_->on_turn_ended(index_);
   disk_.forget_faults();
   due_ms = std::max(due > mono_base_ms_ ? due - mono_base_ms_ : 0, world_.now_ms_ + 1);
   busy_until_ms = std::max(busy_until_ms, world_.now_ms_ + world_.plan_.turn_ms[index_]);
