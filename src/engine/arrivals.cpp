@@ -3,6 +3,7 @@
 
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/mutant.h"
 #include "engine/channel.h"
 
 namespace ptwop::engine {
@@ -61,7 +62,7 @@ void Channel::on_message(std::string_view from, BytesView bytes) {
 // A member holds more of one of our own lists than we do: this folder is an older copy, whose list must not be continued.
 void Channel::note_own(const sync::ClockMessage& clock) {
   for (const bool control : {false, true}) {
-    if (own_[control].begun) continue;
+    if (own_[control].begun || PTWOP_MUTANT(ignore_own_past)) continue;
     const ListState* state = lists_.find(own_[control].id);
     const uint64_t here = (state ? state->record.held.number : 0) + (open_ && !control ? 1 : 0);
     for (const sync::ClockEntry& entry : clock.entries)
@@ -74,6 +75,7 @@ void Channel::note_own(const sync::ClockMessage& clock) {
 }
 
 void Channel::serve(const sync::Want& want) {
+  if (PTWOP_MUTANT(never_serve)) return;
   std::vector<Bytes> blocks;
   std::vector<Block> large;
   std::vector<sync::LargeNode> names, ready;
@@ -197,6 +199,7 @@ void Channel::apply_all() {
 // What a list is awaited for is timed once for all who name it: a node that is withheld holds up the others for ten
 // seconds in all, not ten for each.
 bool Channel::seen_met(const list::Node& node) {
+  if (PTWOP_MUTANT(ignore_seen)) return true;
   const uint64_t now = world_.now_ms();
   bool met = true;
   for (const list::At& at : node.seen) {
@@ -213,7 +216,7 @@ bool Channel::seen_met(const list::Node& node) {
     if (awaited_.size() >= kAwaitedMax && !awaited_.contains(at.list)) continue;
     const auto [it, fresh] = awaited_.try_emplace(at.list, Awaited{now, at.position.number});
     it->second.number = std::max(it->second.number, at.position.number);
-    if (now - it->second.since_ms < limits::kSeenWaitMs) met = false;
+    if (now - it->second.since_ms < limits::kSeenWaitMs || PTWOP_MUTANT(wait_for_ever)) met = false;
   }
   return met;
 }
@@ -232,14 +235,15 @@ void Channel::apply_ops(const list::Node& node, const std::vector<Bytes>& ops) {
   if (node.list.control) return apply_control(node);
   const types::Type& type = *types::find_type(membership_->manifest().type);
   ChannelState state(world_.txn, number_);
-  for (uint32_t index = 0; index < ops.size(); ++index)
-    if (const auto ok = type.apply(state, {{node.time, node.id, node.number, index}, node.list.writer}, ops[index]); !ok)
-      return break_turn(ok.error());
+  for (int times = PTWOP_MUTANT(apply_twice) ? 2 : 1; times > 0; --times)
+    for (uint32_t index = 0; index < ops.size(); ++index)
+      if (const auto ok = type.apply(state, {{node.time, node.id, node.number, index}, node.list.writer}, ops[index]); !ok)
+        return break_turn(ok.error());
 }
 
 void Channel::undo_ops(const list::Node& node) {
   const auto ops = open_ops(node);
-  if (!ops || ops->empty() || access::is_again(ops->front())) return;
+  if (!ops || ops->empty() || access::is_again(ops->front()) || PTWOP_MUTANT(no_undo)) return;
   const types::Type& type = *types::find_type(membership_->manifest().type);
   ChannelState state(world_.txn, number_);
   const auto source = make_source(true);
@@ -271,7 +275,7 @@ std::optional<std::vector<Bytes>> Channel::open_ops(const list::Node& node) cons
   if (!ops) return void_node();
   const bool again = access::is_again(ops->front());
   const bool good = again ? access::read_again(node, *ops).ok()
-                          : node.list.control || std::all_of(ops->begin(), ops->end(), [&](const Bytes& op) { return type->check(op).ok(); });
+                          : node.list.control || std::all_of(ops->begin(), ops->end(), [&](const Bytes& op) { return type->check(op).ok() || PTWOP_MUTANT(trust_operations); });
   if (!good) return void_node();
   return std::move(*ops);
 }

@@ -4,6 +4,7 @@
 
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/mutant.h"
 #include "ipld/dag_cbor.h"
 
 namespace ptwop::engine {
@@ -120,6 +121,7 @@ list::ListName Channel::own_list(bool control) const {
 uint64_t Channel::next_time(uint64_t last) const {
   const uint64_t wall = world_.wall_ms();
   const uint64_t follow = std::min(time_max_ + 1, (wall + limits::kOwnLeadMs) << 16);
+  if (PTWOP_MUTANT(time_by_clock)) return wall << 16;
   return std::max({last + 1, wall << 16, follow});
 }
 
@@ -127,7 +129,7 @@ uint64_t Channel::next_time(uint64_t last) const {
 std::vector<list::At> Channel::seen_by(const list::ListId& own) const {
   std::vector<std::pair<uint64_t, list::At>> all;
   for (const auto& [id, state] : lists_.all())
-    if (id != own && state.record.applied.number > 0) all.push_back({state.record.time, {id, state.record.applied}});
+    if (id != own && state.record.applied.number > 0 && !PTWOP_MUTANT(seen_nothing)) all.push_back({state.record.time, {id, state.record.applied}});
   const size_t count = std::min(all.size(), limits::kSeenMax);
   std::partial_sort(all.begin(), all.begin() + static_cast<ptrdiff_t>(count), all.end(),
                     [](const auto& a, const auto& b) { return a > b; });
@@ -155,7 +157,7 @@ list::Node Channel::next_node(bool control) const {
 void Channel::renew_own(bool control) {
   list::Incarnation& incarnation = control ? record_.control : record_.data;
   world_.ports.entropy.fill(incarnation.raw.data(), list::Incarnation::kSize);
-  own_[control] = {list::list_id(record_.cid, own_list(control)), false};
+  own_[control] = {list::list_id(record_.cid, own_list(control)), true};
   save_record();
 }
 
@@ -165,7 +167,7 @@ void Channel::check_own(bool control) {
   const Own& own = own_[control];
   const ListState* state = lists_.find(own.id);
   if (lists_.waits(own.id) || again_.any(own.id)) return renew_own(control);
-  if (!state) return;
+  if (!state || PTWOP_MUTANT(continue_cut_list)) return;
   const ListRecord& record = state->record;
   if (record.cut || record.applied.number < record.held.number || (record.time >> 16) > world_.wall_ms() + limits::kFutureMs)
     renew_own(control);
@@ -191,9 +193,8 @@ void Channel::finish_node(list::Node& node, const std::vector<Bytes>& ops, bool 
   const Bytes block = list::encode(node);
   node.cid = ipld::Cid::of(block);
   time_max_ = std::max(time_max_, node.time);
-  if (node.number == 1) own_[node.list.control].begun = true;
   lists_.append_own(node, block);
-  world_.txn.put(Table::outbox, node_key(number_, node.id, node.number), {});
+  if (!PTWOP_MUTANT(no_outbox)) world_.txn.put(Table::outbox, node_key(number_, node.id, node.number), {});
   ++world_.outbox;
   ++world_.stats.nodes_written;
   world_.must_sync = true;
@@ -208,7 +209,7 @@ void Channel::close_node() {
   finish_node(open.node, open.ops, open.pending.size() == 1);
   std::string at = open.node.at().token();
   for (const Pending& pending : open.pending)
-    if (!pending.request.empty())
+    if (!pending.request.empty() && !PTWOP_MUTANT(forget_requests))
       world_.txn.put(Table::meta, pending.request, encode(RequestRecord{world_.wall_ms(), {at, pending.result}}));
   world_.replies.push_back([at = std::move(at), all = std::move(open.pending)](const Error* failed) {
     for (const Pending& pending : all) {

@@ -154,7 +154,7 @@ class Channel {
   bool membership_changed_ = false;
   struct Own {
     list::ListId id;
-    bool begun = false;  ///< Its first node was made since the start: nobody can know more of it than we do.
+    bool begun = false;  ///< Its name was made since the start: nobody can know more of it than we do.
   };
   Own own_[2];  ///< Our data list and our control list.
   struct OwnCut {

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/limits.h"
+#include "base/mutant.h"
 #include "engine/impl.h"
 #include "engine/records.h"
 
@@ -47,7 +48,7 @@ Channel& Engine::Impl::add_channel(ChannelRecord record) {
   append_be32(next, next_channel);
   world.txn.put(Table::meta, "n", next);
   world.must_sync = true;
-  world.ports.entropy.fill(record.data.raw.data(), list::Incarnation::kSize);
+  if (!PTWOP_MUTANT(same_incarnation)) world.ports.entropy.fill(record.data.raw.data(), list::Incarnation::kSize);
   world.ports.entropy.fill(record.control.raw.data(), list::Incarnation::kSize);
   auto& channel = channels[number] = std::make_unique<Channel>(world, number, std::move(record));
   channel->save_record();
@@ -108,7 +109,7 @@ void Engine::leave(const std::string& name, Done<bool> done) {
   const uint32_t number = channel->view()->number;
   World& world = e.world;
   for (const Table table : {Table::nodes, Table::state, Table::index, Table::outbox})
-    world.txn.erase_prefix(table, channel_prefix(number));
+    if (!PTWOP_MUTANT(leave_keeps_nodes) || table != Table::nodes) world.txn.erase_prefix(table, channel_prefix(number));
   for (const char kind : {'a', 'l', 'f', 'r'}) world.txn.erase_prefix(Table::meta, meta_key(kind, number));
   world.txn.erase(Table::meta, meta_key('c', number));
   world.must_sync = true;

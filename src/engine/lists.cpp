@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/limits.h"
+#include "base/mutant.h"
 #include "ipld/dag_cbor.h"
 
 namespace ptwop::engine {
@@ -21,6 +22,7 @@ constexpr int kSignatureTriesMax = 4;
 }  // namespace
 
 bool signature_ok(const list::Node& node) {
+  if (PTWOP_MUTANT(skip_signature)) return true;
   return access::verify(node.list.writer, "node", list::encode_unsigned(node), node.signature);
 }
 
@@ -70,7 +72,7 @@ void Lists::hold(ListState& state, Arrived arrived) {
 }
 
 void Lists::offer(list::Node node, Bytes block, const access::Membership& membership) {
-  if (node.channel != cid_) return world_.refuse("other_channel");
+  if (node.channel != cid_ && !PTWOP_MUTANT(skip_channel)) return world_.refuse("other_channel");
   const list::ListId id = node.id;
   ListState* state = find(id);
   if (state && state->record.cut && node.number >= state->record.cut && node.list.writer == world_.me.key())
@@ -189,6 +191,7 @@ bool Lists::open_list(const list::ListId& id, const access::Membership& membersh
   const auto first = waiting->second.nodes.find(1);
   if (first == waiting->second.nodes.end()) return false;
   const list::Node& node = first->second.node;
+  if (PTWOP_MUTANT(skip_grant)) return true;
   if (node.list.control && !membership.is_admin(node.list.writer)) {
     world_.refuse("stranger");
     drop_all(id);
@@ -237,13 +240,13 @@ bool Lists::drain_run(const list::ListId& id, const access::Membership& membersh
   for (auto n = nodes.find(before.held.number + 1); n != nodes.end(); ++n) {
     const list::Node& node = n->second.node;
     if (node.number != before.held.number + 1 + run.size()) break;
-    if (node.time_ms() > latest_ms) {
+    if (node.time_ms() > latest_ms && !PTWOP_MUTANT(skip_future)) {
       if (verify(n->second)) break;  // it waits for its time
       world_.refuse("forged");
       drop(id, node.number);
       break;
     }
-    if (node.prev != prev || node.time <= time) {
+    if ((node.prev != prev && !PTWOP_MUTANT(skip_prev)) || (node.time <= time && !PTWOP_MUTANT(skip_time))) {
       const bool genuine = verify(n->second);
       world_.refuse(!genuine ? "forged" : node.prev != prev ? "branch" : "time");
       if (genuine && node.prev != prev && run.empty()) events_.branches.push_back({id, before.held});
@@ -275,7 +278,7 @@ bool Lists::drain_run(const list::ListId& id, const access::Membership& membersh
   for (Arrived& arrived : accepted) {
     ++world_.stats.nodes_received;
     events_.came.insert(id);
-    world_.must_keep = true;
+    if (!PTWOP_MUTANT(promise_unsynced)) world_.must_keep = true;
     hold(*state, std::move(arrived));
   }
   return true;
@@ -295,7 +298,8 @@ void Lists::compare_with_held(ListState& state, Arrived arrived) {
 void Lists::fork(ListState& state, const Arrived& other) {
   const list::Node& node = other.node;
   ListRecord& record = state.record;
-  if (record.cut && record.cut <= node.number) return;
+  if (record.cut && (record.cut <= node.number || PTWOP_MUTANT(first_fork_stays))) return;
+  if (PTWOP_MUTANT(ignore_fork)) return;
   record.cut = node.number;
   dirty_.insert(node.id);
   holdings_[node.id].cut = record.cut;

@@ -4,6 +4,7 @@
 
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/mutant.h"
 #include "engine/records.h"
 
 namespace ptwop::engine {
@@ -22,6 +23,7 @@ Result<void> Outbox::open() {
   world_.outbox = 0;
   large_.clear();
   recount_ = false;
+  if (PTWOP_MUTANT(drop_outbox_at_start)) return {};
   return world_.ports.store.scan(Table::outbox, "", "", false, [this](BytesView, BytesView) {
     ++world_.outbox;
     return true;
@@ -101,7 +103,7 @@ std::map<uint32_t, std::vector<sync::LargeNode>> Outbox::on_stored(uint64_t tick
   const Batch batch = std::move(it->second);
   batches_.erase(it);
   if (batch.drains) draining_ = false;
-  if (!ok) {
+  if (!ok && !PTWOP_MUTANT(stored_anyway)) {
     retry_at_ms_ = world_.now_ms() + (kRetryMs << std::min(failures_, kBackoffMax));
     ++failures_;
     return {};

@@ -4,6 +4,7 @@
 
 #include "access/identity.h"
 #include "base/limits.h"
+#include "base/mutant.h"
 
 namespace ptwop::engine {
 namespace {
@@ -61,7 +62,7 @@ std::optional<sync::Message> Talk::receive(std::string_view from, BytesView byte
   // identity and boot tell ours from theirs.
   if (message->sender == world_.me.key() && message->boot == world_.boot) return std::nullopt;
   if (message->channel != channel_) return refuse("other_channel");
-  if (!access::verify(message->sender, "message", covered, message->signature)) return refuse("forged_message");
+  if (!PTWOP_MUTANT(skip_message_signature) && !access::verify(message->sender, "message", covered, message->signature)) return refuse("forged_message");
   if (!replicator_.admit(*message, is_member(message->sender), world_.now_ms(), world_.wall_ms())) return refuse("replayed");
   return std::move(*message);
 }

@@ -5,6 +5,7 @@
 
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/mutant.h"
 #include "engine/impl.h"
 #include "engine/records.h"
 
@@ -27,6 +28,7 @@ Result<void> Engine::open() {
   PTWOP_TRY(const auto boot, world.ports.store.get(Table::meta, "b"));
   // Rises also when the folder is an older copy, as long as the clock does.
   world.boot = std::max(boot && boot->size() == 8 ? read_be64(*boot) + 1 : 1, world.wall_ms());
+  if (PTWOP_MUTANT(same_boot)) world.boot = 1;
   Bytes next;
   append_be64(next, world.boot);
   PTWOP_CHECK(world.ports.store.commit({{Change::Kind::put, Table::meta, "b", next}}, true));
@@ -242,7 +244,7 @@ Result<void> Engine::Impl::commit() {
   if (world.broken) return *world.broken;
   if (world.txn.empty()) return {};
   // What came from others is shown at once, and made durable before anything that promises it leaves.
-  PTWOP_CHECK(world.ports.store.commit(world.txn.take(), world.must_sync));
+  PTWOP_CHECK(world.ports.store.commit(world.txn.take(), world.must_sync && !PTWOP_MUTANT(acknowledge_unsynced)));
   if (world.must_sync) unsynced = false;
   else if (world.must_keep) unsynced = true;
   return {};
@@ -254,13 +256,14 @@ void Engine::Impl::discard(Error error) {
     set_aside(*channels.at(*number), error);
     error = fail(Code::overloaded, "nothing was written: one channel's data was just found damaged and it is set aside; try again");
   }
+  if (PTWOP_MUTANT(keep_failed_turn)) return answer(&error);
   if (const auto loaded = load(); !loaded) {
     log::error("engine", "the store cannot be read: trying again", {{"why", loaded.error().message}});
     reload_due = true;
   } else {
     show_channels();
   }
-  answer(&error);
+  answer(PTWOP_MUTANT(acknowledge_failed) ? nullptr : &error);
 }
 
 // After the commit: show it, make it durable, then answer and send.
@@ -299,6 +302,9 @@ uint64_t Engine::turn() {
   for (const uint32_t number : touched)
     if (const auto it = e.channels.find(number); it != e.channels.end()) it->second->settle();
   e.outbox.save();
+  if (PTWOP_MUTANT(publish_first))
+    for (const uint32_t number : touched)
+      if (const auto it = e.channels.find(number); it != e.channels.end()) it->second->publish();
   const auto committed = e.commit();
   world.txn.clear();
   world.broken.reset();

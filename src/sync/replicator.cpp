@@ -1,4 +1,5 @@
 #include "sync/replicator.h"
+#include "base/mutant.h"
 
 #include <algorithm>
 
@@ -270,6 +271,7 @@ Replicator::Output Replicator::tick(uint64_t now_ms, bool need_manifest) {
     clock_sent_ms_ = now_ms;
     suppressed_ = 0;
     clock_at_ms_ = now_ms + jitter_.between(kQuietMinMs, kQuietMaxMs);
+    if (PTWOP_MUTANT(silent_when_quiet)) clock_at_ms_ = UINT64_MAX;
   }
   std::map<list::PublicKey, Want> by_peer;
   for (auto it = wanted_.begin(); it != wanted_.end();) {
@@ -304,7 +306,7 @@ Replicator::Output Replicator::tick(uint64_t now_ms, bool need_manifest) {
     for (const uint64_t number : wanted.cuts)
       if (mine == holdings_.end() || !mine->second.cut || number < mine->second.cut) ask.ranges.push_back({list, number, number});
     const bool cut = mine != holdings_.end() && mine->second.cut;
-    if (wanted.to > held(list) && !cut) ask.ranges.push_back({list, held(list) + 1, wanted.to});
+    if (wanted.to > held(list) && !cut) ask.ranges.push_back({list, held(list) + (PTWOP_MUTANT(want_too_little) ? 2 : 1), wanted.to});
   }
   if (need_manifest && now_ms >= manifest_at_ms_)
     for (const auto& [key, peer] : peers_)

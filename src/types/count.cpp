@@ -2,6 +2,7 @@
 // addition needs none. The number of operations is what lets undo take a key off the list again.
 #include "types/count.h"
 
+#include "base/mutant.h"
 #include "ipld/dag_cbor.h"
 #include "types/keys.h"
 
@@ -84,7 +85,7 @@ class Count final : public Type {
     PTWOP_TRY(const Inc inc, inc_from(op));
     PTWOP_TRY(Sum sum, read_sum(state, inc.key));
     if (sum.operations == 0) return corrupt_state(name());
-    sum.value -= inc.by;
+    sum.value -= PTWOP_MUTANT(undo_counts_nothing) ? 0 : inc.by;
     --sum.operations;
     if (sum.operations == 0) return state.erase(Space::state, inc.key);
     return state.put(Space::state, inc.key, sum_bytes(sum));

@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "base/limits.h"
+#include "base/mutant.h"
 #include "ipld/dag_cbor.h"
 #include "types/keys.h"
 
@@ -156,7 +157,8 @@ class Kv final : public Type {
   Result<void> apply(State& state, const OpContext& at, BytesView bytes) const override {
     PTWOP_TRY(const KvOp op, kv_op_from(bytes));
     PTWOP_TRY(const auto winner, winner_id(state, op.key));
-    if (winner && *winner > at.id) return state.put(Space::index, index_key(op.key, at.id), {});
+    if (winner && PTWOP_MUTANT(no_tie_break) && winner->time == at.id.time && winner->list != at.id.list) return {};
+    if (winner && *winner > at.id && !PTWOP_MUTANT(last_comes_wins)) return state.put(Space::index, index_key(op.key, at.id), {});
     if (winner) PTWOP_CHECK(state.put(Space::index, index_key(op.key, *winner), {}));
     return state.put(Space::state, op.key, winner_bytes(at, op));
   }
@@ -167,7 +169,8 @@ class Kv final : public Type {
     PTWOP_TRY(const auto winner, winner_id(state, op.key));
     if (!winner) return corrupt_state(name());
     if (*winner != at.id) return state.erase(Space::index, index_key(op.key, at.id));
-    PTWOP_TRY(const auto rest, last_by_list(state, op.key));
+    PTWOP_TRY(auto rest, last_by_list(state, op.key));
+    if (PTWOP_MUTANT(undo_forgets_others)) rest.clear();
     if (rest.empty()) return state.erase(Space::state, op.key);
     const OpId next = *std::max_element(rest.begin(), rest.end());
     PTWOP_TRY(const SourceNode node, source.node(next));

@@ -5,6 +5,7 @@
 #include "types/log.h"
 
 #include "base/limits.h"
+#include "base/mutant.h"
 #include "ipld/dag_cbor.h"
 #include "types/keys.h"
 
@@ -80,7 +81,7 @@ class Log final : public Type {
     if (!op.del) {
       const Bytes entry = op_id_bytes(at.id);
       PTWOP_TRY(const bool hidden, has_del(state, entry));
-      if (hidden) return state.put(Space::index, hidden_key(entry), {});
+      if (hidden && !PTWOP_MUTANT(del_comes_first)) return state.put(Space::index, hidden_key(entry), {});
       return state.put(Space::state, entry, entry_bytes(at.writer, op.value));
     }
     const Bytes entry = op_id_bytes(*op.del);

@@ -128,6 +128,7 @@ void World::submit(size_t number) {
   Write& write = writes_[number];
   if (write.submitted && write.request.empty()) return;  // without a request id a client cannot ask again
   if (write.answered && write.token.empty()) return;     // it was refused: that is an answer
+  if (write.submitted && write.left) return;             // requests are forgotten with the channel
   const bool first = !write.submitted;
   write.submitted = true;
   Replica& replica = *replicas_[write.replica];
@@ -163,6 +164,7 @@ void World::on_answer(size_t number, bool first, Result<engine::Written> result)
   }
   write.answered = true;
   write.token = result->at;
+  if (write.left) return;  // its channel was left in the same turn
   checker_->on_acknowledged(write.replica, channel, result->at, write.operations);
   tokens_.emplace_back(write.channel, result->at);
   if (result->result.id) entry_ids_.emplace_back(write.channel, *result->result.id);

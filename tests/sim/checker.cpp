@@ -143,8 +143,16 @@ void Checker::learn_control(const Made& made, BytesView body, ChannelFacts& fact
   }
 }
 
-void Checker::on_hostile_node(BytesView block) {
-  const auto node = list::decode(block);
+// Each block is read once, however many replicas hold it and however often they start.
+const list::Node* Checker::read_node(const Bytes& block) {
+  const auto known = read_.find(block);
+  if (known != read_.end()) return &known->second;
+  auto node = list::decode(block);
+  return node ? &read_.emplace(block, std::move(*node)).first->second : nullptr;
+}
+
+void Checker::on_hostile_node(const Bytes& block) {
+  const list::Node* node = read_node(block);
   if (!node) return;
   learn(*node, true)->exposed = true;
 }
@@ -205,18 +213,18 @@ void Checker::on_commit(size_t replica, const engine::Changes& changes) {
     auto [it, fresh] = facts.mirrors.try_emplace(number, Mirror{record->cid, false, {}, {}, {}, {}, Model(channels_.at(record->cid).type)});
     it->second.has_manifest = !record->manifest.empty();
   }
-  std::vector<std::pair<const Change*, list::Node>> nodes;
+  std::vector<std::pair<const Change*, const list::Node*>> nodes;
   for (const Change& change : changes) {
     if (change.table != Table::nodes || change.kind != Change::Kind::put) continue;
-    auto node = list::decode(change.value);
+    const list::Node* node = read_node(change.value);
     if (!node) return fail("nodes", name(replica) + " holds something that is no node");
-    nodes.emplace_back(&change, std::move(*node));
+    nodes.emplace_back(&change, node);
   }
   // Control lists first: they say who was allowed to open the others.
   for (const bool control : {true, false})
     for (const auto& [change, node] : nodes)
-      if (const auto mirror = facts.mirrors.find(read_be32(change->key)); node.list.control == control && mirror != facts.mirrors.end()) {
-        take_node(replica, mirror->second, change->key, node, false);
+      if (const auto mirror = facts.mirrors.find(read_be32(change->key)); node->list.control == control && mirror != facts.mirrors.end()) {
+        take_node(replica, mirror->second, change->key, *node, false);
         if (failure_) return;
       }
   std::map<uint32_t, std::vector<Step>> steps;
@@ -251,6 +259,7 @@ void Checker::take_node(size_t replica, Mirror& mirror, BytesView key, const lis
       if (made_.at(other).exposed && !replicas_[replica].restored)
         return fail("own fork", fmt::format("{} made a second node {} of its list {}", name(replica), number, short_list(id)));
     made = learn(*node, false);
+    if (!reopened) check_own(replica, mirror, *made);
     for (const Operation& op : made->operations)
       if (replicas_[replica].refused.contains(op.encoded))
         return fail("refused", fmt::format("{} answered a write with an error and then made it: {}", name(replica), where(*made)));
@@ -276,6 +285,20 @@ void Checker::take_node(size_t replica, Mirror& mirror, BytesView key, const lis
     return fail("authority", fmt::format("{} holds {}, which nobody allowed", name(replica), where(*made)));
   chain.push_back(made->node.cid);
   if (!made->node.list.control) note_unmet(replica, mirror, *made);
+}
+
+// What a replica writes has seen all that it shows, and is not where it has heard that its own past is.
+void Checker::check_own(size_t replica, const Mirror& mirror, const Made& made) {
+  if (const auto told = replicas_[replica].told.find(made.node.id); told != replicas_[replica].told.end() && told->second >= made.node.number)
+    return fail("own fork", fmt::format("{} wrote {} although it had heard that there is one", name(replica), where(made)));
+  if (mirror.lists.size() > limits::kSeenMax) return;
+  for (const auto& [id, record] : mirror.lists) {
+    if (id == made.node.id || record.applied.number == 0) continue;
+    const auto& seen = made.node.seen;
+    const auto at = std::find_if(seen.begin(), seen.end(), [&id = id](const list::At& a) { return a.list == id; });
+    if (at == seen.end() || at->position.number < record.applied.number)
+      return fail("seen", fmt::format("{} wrote {} as if it had not seen list {}", name(replica), where(made), short_list(id)));
+  }
 }
 
 bool Checker::admitted(const Mirror& mirror, const Made& first, const ChannelFacts& facts) const {
@@ -317,7 +340,7 @@ void Checker::take_record(size_t replica, Mirror& mirror, const list::ListId& id
     return fail("clock", what + ": what was applied went back without a fork");
   mirror.lists[id] = record;
   if (const auto unmet = mirror.unmet.find(id); unmet != mirror.unmet.end() &&
-      (record.applied.number >= unmet->second.number || (record.cut && unmet->second.number >= record.cut)))
+      record.applied.number >= (record.cut ? std::min(unmet->second.number, record.cut - 1) : unmet->second.number))
     mirror.unmet.erase(unmet);
 }
 
@@ -409,7 +432,8 @@ void Checker::on_published(size_t replica, const ipld::Cid& channel, BytesView b
   const uint32_t number = number_of(replica, channel);
   if (const auto* nodes = std::get_if<sync::Nodes>(&message->body)) {
     for (const Bytes& block : nodes->nodes) {
-      const auto it = made_.find(ipld::Cid::of(block));
+      const list::Node* read = read_node(block);
+      const auto it = read ? made_.find(read->cid) : made_.end();
       if (it == made_.end()) return fail("durable", name(replica) + " sends a node that it never stored");
       const list::Node& node = it->second.node;
       const Bytes key = engine::node_key(number, node.id, node.number);
@@ -442,6 +466,36 @@ void Checker::on_published(size_t replica, const ipld::Cid& channel, BytesView b
   }
 }
 
+void Checker::on_heard(size_t replica, const ipld::Cid& channel, BytesView bytes) {
+  Bytes covered;
+  const auto message = sync::decode(bytes, covered);
+  const Mirror* mirror = mirror_of(replica, channel);
+  if (!message || !mirror || !mirror->has_manifest || !std::holds_alternative<sync::ClockMessage>(message->body)) return;
+  const auto honest = std::find_if(subjects_.begin(), subjects_.end(), [&](const Subject& s) { return s.key == message->sender; });
+  const ChannelFacts& facts = channels_.at(channel);
+  const bool member = message->sender == facts.creator ||
+                      std::any_of(facts.grants.begin(), facts.grants.end(), [&](const auto& grant) {
+                        return grant.second.first == message->sender && holds(*mirror, grant.first);
+                      });
+  if (honest == subjects_.end() || message->sender == subjects_[replica].key || !member) return;
+  for (const sync::ClockEntry& entry : std::get<sync::ClockMessage>(message->body).entries)
+    if (const auto own = mirror->lists.find(entry.at.list); own != mirror->lists.end() && own->second.name.writer == subjects_[replica].key) {
+      uint64_t& told = replicas_[replica].told_now[entry.at.list];
+      told = std::max(told, entry.at.position.number);
+    }
+}
+
+void Checker::on_turn_ended(size_t replica) {
+  ReplicaFacts& facts = replicas_[replica];
+  for (const auto& [list, number] : facts.told_now) facts.told[list] = std::max(facts.told[list], number);
+  facts.told_now.clear();
+}
+
+void Checker::on_fault(size_t replica) {
+  replicas_[replica].told.clear();
+  replicas_[replica].told_now.clear();
+}
+
 void Checker::on_put(size_t, const engine::Block& block) {
   if (const auto it = made_.find(block.cid); it != made_.end()) it->second.exposed = true;
 }
@@ -455,7 +509,6 @@ bool Checker::holds(const Mirror& mirror, const list::At& at) {
 void Checker::on_acknowledged(size_t replica, const ipld::Cid& channel, const std::string& token, const std::vector<Bytes>& operations) {
   const auto at = list::At::from_token(token);
   const Mirror* mirror = mirror_of(replica, channel);
-  if (at && !mirror && replicas_[replica].left.contains(channel)) return;  // it was written and left in one turn
   if (!at || !mirror) return fail("acknowledged", name(replica) + " gives a token that is none");
   const uint32_t number = number_of(replica, channel);
   if (!holds(*mirror, *at)) return fail("acknowledged", name(replica) + " acknowledged a write that it does not hold");
@@ -505,6 +558,7 @@ void Checker::on_opened(size_t replica, Reopened how) {
   ReplicaFacts& facts = replicas_[replica];
   const Disk& disk = *subjects_[replica].disk;
   facts.mirrors.clear();
+  on_fault(replica);
   if (how == Reopened::from_an_old_copy) facts.restored = true;
   const auto& meta = disk.table(Table::meta);
   for (auto it = meta.lower_bound(BytesView("c")); it != meta.end() && it->first[0] == 'c'; ++it) {
@@ -518,7 +572,7 @@ void Checker::on_opened(size_t replica, Reopened how) {
     // Control lists first: they say who was allowed to open the others.
     for (const bool control : {true, false})
       for (auto at = nodes.lower_bound(prefix); at != nodes.end() && at->first.starts_with(prefix); ++at) {
-        const auto node = list::decode(at->second);
+        const list::Node* node = read_node(at->second);
         if (!node || node->list.control != control) continue;
         take_node(replica, mirror, at->first, *node, true);
         if (failure_) return;

@@ -50,12 +50,17 @@ class Checker {
   void fail(std::string kind, std::string text);
 
   /// A node that an enemy made with a key of its own.
-  void on_hostile_node(BytesView block);
+  void on_hostile_node(const Bytes& block);
 
   void on_commit(size_t replica, const engine::Changes& changes);
   void on_opened(size_t replica, Reopened how);
   void on_published(size_t replica, const ipld::Cid& channel, BytesView message);
   void on_put(size_t replica, const engine::Block& block);
+  /// A message that was taken in without refusing anything of it. Only those who were restored need this.
+  void on_heard(size_t replica, const ipld::Cid& channel, BytesView message);
+  /// A fault of the disk may have made it forget what it heard.
+  void on_fault(size_t replica);
+  void on_turn_ended(size_t replica);
   void on_left(size_t replica, const ipld::Cid& channel);
   void on_acknowledged(size_t replica, const ipld::Cid& channel, const std::string& token, const std::vector<Bytes>& operations);
   /// A write was answered with an error: it must never be seen.
@@ -113,6 +118,8 @@ class Checker {
     std::map<uint32_t, Mirror> mirrors;
     std::vector<Acknowledged> acknowledged;
     std::map<std::pair<ipld::Cid, list::ListId>, uint64_t> promised;
+    std::map<list::ListId, uint64_t> told;      ///< Of its own lists, by members, since it started…
+    std::map<list::ListId, uint64_t> told_now;  ///< …and in the present turn, perhaps after its node was opened.
     std::set<Bytes> refused;
     std::set<ipld::Cid> left;
     bool restored = false;
@@ -122,6 +129,7 @@ class Checker {
     bool undone;
   };
 
+  const list::Node* read_node(const Bytes& block);
   Made* learn(const list::Node& node, bool hostile);
   void learn_control(const Made& made, BytesView body, ChannelFacts& facts);
   void take_node(size_t replica, Mirror& mirror, BytesView key, const list::Node& node, bool reopened);
@@ -130,6 +138,7 @@ class Checker {
   void check_steps(size_t replica, uint32_t number, Mirror& mirror, const std::vector<Step>& steps);
   void check_seen(size_t replica, const Mirror& mirror, const Made& made);
   bool replay(size_t replica, Mirror& mirror, const Made& made, bool undo);
+  void check_own(size_t replica, const Mirror& mirror, const Made& made);
   bool admitted(const Mirror& mirror, const Made& first, const ChannelFacts& facts) const;
   void note_unmet(size_t replica, Mirror& mirror, const Made& made);
   Mirror* mirror_of(size_t replica, const ipld::Cid& channel);
@@ -146,6 +155,7 @@ class Checker {
   std::vector<ReplicaFacts> replicas_;
   std::map<ipld::Cid, ChannelFacts> channels_;
   std::unordered_map<ipld::Cid, Made> made_;
+  std::unordered_map<Bytes, list::Node> read_;  ///< By block.
   std::map<std::pair<list::ListId, uint64_t>, std::vector<ipld::Cid>> at_;  ///< All that were made for one place.
   std::map<list::ListId, uint64_t> forks_;                                  ///< The lowest place with two of them.
   std::optional<Failure> failure_;

@@ -40,11 +40,11 @@ void Hostile::overhear(const ipld::Cid& channel, const Bytes& message) {
   heard.push_back(message);
 }
 
-void Hostile::say(const access::Identity& who, Body body) {
+void Hostile::say(const access::Identity& who, Body body, const list::PublicKey* in_whose_name) {
   sync::Message message;
   message.channel = world_.channels_[channel_];
-  message.sender = who.key();
-  message.boot = boot_;
+  message.sender = in_whose_name ? *in_whose_name : who.key();
+  message.boot = in_whose_name ? UINT64_MAX : boot_;
   message.count = ++count_;
   message.body = std::move(body);
   message.signature = who.sign("message", sync::encode_unsigned(message));
@@ -181,7 +181,8 @@ void Hostile::claim(Random& random) {
     clock.entries.push_back({at, random.percent(20) ? at.position.number : 0});
   }
   for (size_t i = random.below(40); i > 0; --i) clock.entries.push_back({{octets<list::ListId>(random), {random.next(), random.next()}}, random.below(2)});
-  say(who, std::move(clock));
+  const list::PublicKey honest = world_.replicas_[random.below(world_.replicas_.size())]->identity().key();
+  say(who, std::move(clock), random.percent(25) ? &honest : nullptr);
 }
 
 // Nodes in another's name, or that nobody allowed.

@@ -28,7 +28,7 @@ class Hostile {
     std::vector<Bytes> blocks;
   };
   using Body = std::variant<sync::Nodes, sync::ClockMessage, sync::Want>;
-  void say(const access::Identity& who, Body body);
+  void say(const access::Identity& who, Body body, const list::PublicKey* in_whose_name = nullptr);
   void say_nodes(std::vector<Bytes> blocks);
   void fork(Random& random);
   void claim(Random& random);

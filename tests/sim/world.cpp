@@ -79,6 +79,8 @@ void Replica::end(bool machine_stops) {
 void Replica::turn() {
   touched = false;
   const uint64_t due = engine_->turn();
+  if (disk_.faulted()) world_.checker_->on_fault(index_);
+  world_.checker_->on_turn_ended(index_);
   disk_.forget_faults();
   due_ms = std::max(due > mono_base_ms_ ? due - mono_base_ms_ : 0, world_.now_ms_ + 1);
   busy_until_ms = std::max(busy_until_ms, world_.now_ms_ + world_.plan_.turn_ms[index_]);
@@ -97,7 +99,10 @@ void Replica::look_at_kubo(bool reset) {
 
 void Replica::deliver(const ipld::Cid& channel, const std::string& from, const Bytes& message) {
   if (!kubo_state_.pubsub || !topics.contains(channel)) return;
+  const bool restored = world_.checker_->was_restored(index_);
+  const auto refused = restored ? engine_->stats().refused : decltype(engine::EngineStats::refused){};
   engine_->on_message(channel, from, message);
+  if (restored && engine_->stats().refused == refused) world_.checker_->on_heard(index_, channel, message);
   touch();
 }
 
