@@ -62,6 +62,21 @@ class Started(unittest.TestCase):
         return wait_until(lambda: re.search(pattern, self.output.read_text()), timeout_s)
 
 
+class Kubo(Started):
+    def test_only_a_go_that_can_build_it_is_used(self):
+        """Not one that is too old, and not one that is too new for the pinned modules."""
+        for version in ("1.26.4", "1.27.0"):
+            go = self.folder / version / "go"
+            go.parent.mkdir()
+            go.write_text(f"#!/bin/sh\necho go version go{version} linux/amd64\n")
+            go.chmod(0o755)
+            # Without a Kubo on PATH, and with an empty cache. What it then gets or builds is not waited for.
+            process = self.start(REPO / "scripts/kubo", PATH=f"{go.parent}:/usr/sbin:/usr/bin:/sbin:/bin",
+                                 XDG_CACHE_HOME=str(self.folder / "cache"), PTWOP_IPFS="")
+            self.assertNotIn(str(go), self.says("(Building Kubo with|getting one from PyPI).*")[0])
+            self.end(process)
+
+
 class Run(Started):
     def setUp(self):
         super().setUp()
