@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import shutil
 import signal
 import sys
 import tempfile
@@ -61,7 +62,35 @@ def keep_running(daemons, nodes):
     say("Ctrl-C here stops all four and removes their data.")
     while all(one.running() for one in daemons.values()):
         time.sleep(0.5)
-    say("A daemon has ended; stopping the rest.")
+    sys.exit("A daemon has ended; the rest was stopped.")
+
+
+class Guardian:
+    """Ends what the demo started and removes its folder where the demo itself was killed and cannot."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        reading, self.writing = os.pipe()
+        if os.fork():
+            os.close(reading)
+            return
+        # A child that outlives the terminal's signals; the pipe ends with the demo, however that ends.
+        os.setsid()
+        os.close(self.writing)
+        with open(reading) as pipe:
+            lines = pipe.read().splitlines()
+        if lines[-1:] != ["done"]:
+            for pid in map(int, lines):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            shutil.rmtree(folder, ignore_errors=True)
+        os._exit(0)
+
+    def started(self, process):
+        os.write(self.writing, f"{process.pid}\n".encode())
+
+    def done(self):
+        os.write(self.writing, b"done\n")
 
 
 def main():
@@ -69,11 +98,19 @@ def main():
         signal.signal(name, lambda number, _: sys.exit(128 + number))
     with contextlib.ExitStack() as stack:
         folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ptwop-demo-")))
+        guardian = Guardian(folder)
+        stack.callback(guardian.done)
+
+        def start(one):
+            stack.enter_context(one)
+            guardian.started(one.process)
+            return one
+
         say("Starting two Kubo nodes and two daemons on loopback")
         binary = kubo_nodes.find_ipfs()
-        nodes = {name: stack.enter_context(kubo_nodes.KuboNode(binary, folder / f"kubo-{name}")) for name in "AB"}
+        nodes = {name: start(kubo_nodes.KuboNode(binary, folder / f"kubo-{name}")) for name in "AB"}
         kubo_nodes.connect(nodes["A"], nodes["B"])
-        daemons = {name: stack.enter_context(ptwop.Daemon(folder / name, kubo=nodes[name])) for name in "AB"}
+        daemons = {name: start(ptwop.Daemon(folder / name, kubo=nodes[name])) for name in "AB"}
         for name, one in daemons.items():
             info = ptwop.wait_until(lambda: (info := one.call("system.info"))["kubo"]["state"] == "connected" and info)
             say(f"  {name}: {info['identity']}, beside Kubo {info['kubo']['version']}")

@@ -29,9 +29,18 @@ _ptwopctl() {
     [[ $candidate == *= ]] && compopt -o nospace
     COMPREPLY+=("$(printf %q "$candidate")")
   done < <("${words[0]}" __complete -- "${words[@]:1}" 2>/dev/null)
-  if ((${#COMPREPLY[@]} == 0)) && [[ ${current##*=} == @* ]]; then
-    compopt -o filenames
-    COMPREPLY=($(compgen -P @ -f -- "${current##*=@}"))
+  if ((${#COMPREPLY[@]} == 0)); then
+    local at=""
+    current="${current##*=}"
+    if [[ $current == @* ]]; then
+      at=@ current="${current#@}"
+    elif [[ ${words[-2]} != --socket ]]; then
+      return
+    fi
+    while IFS= read -r candidate; do
+      [[ -d $candidate ]] && candidate+=/ && compopt -o nospace
+      COMPREPLY+=("$at$(printf %q "$candidate")")
+    done < <(compgen -f -- "$current")
   fi
 }
 complete -F _ptwopctl ptwopctl
@@ -43,6 +52,11 @@ _ptwopctl() {
   local -a candidates
   candidates=("${(@f)$("${words[1]}" __complete -- "${(@)words[2,CURRENT]}" 2>/dev/null)}")
   candidates=(${candidates:#})
+  if (($#candidates == 0)); then
+    [[ $words[CURRENT-1] == --socket ]] || compset -P '(*=|)@' || return 1
+    _files
+    return
+  fi
   compadd -S '' -- ${(M)candidates:#*=}
   compadd -- ${candidates:#*=}
 }
@@ -59,6 +73,13 @@ function __ptwopctl_complete
     set -l words (commandline -opc)
     set -l current (commandline -ct)
     command ptwopctl __complete -- $words[2..-1] "$current" 2>/dev/null
+    if set -l before (string match -r -- '^(?:[a-z_]+=)?@' $current)
+        for file in (__fish_complete_path (string replace -- "$before" '' $current))
+            echo $before$file
+        end
+    else if test "$words[-1]" = --socket
+        __fish_complete_path $current
+    end
 end
 complete -c ptwopctl -f -a '(__ptwopctl_complete)'
 )sh";

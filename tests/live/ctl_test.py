@@ -432,11 +432,17 @@ class Shells(Live):
         script = f"""
             source <('{PTWOPCTL}' completion bash) || exit 9
             try() {{ COMP_LINE="$1" COMP_POINT=${{#1}}; COMPREPLY=(); _ptwopctl 2>/dev/null; printf '%s,' "${{COMPREPLY[@]}}"; echo; }}
-            try 'ptwopctl kv pu'; try 'ptwopctl kv get no'; try 'ptwopctl kv get channel=no'; try 'ptwopctl channel create x '"""
+            try 'ptwopctl kv pu'; try 'ptwopctl kv get no'; try 'ptwopctl kv get channel=no'; try 'ptwopctl channel create x '
+            try 'ptwopctl kv put notes k @/etc/host'; try 'ptwopctl kv put notes k value=@/etc/host'
+            try 'ptwopctl --socket /etc/host'; try 'ptwopctl kv put notes /etc/host'"""
         environment = clean_environment(PTWOP_SOCKET=self.daemon.socket_path)
         environment["PATH"] = f"{pathlib.Path(PTWOPCTL).parent}:{environment['PATH']}"
         out = subprocess.run(["bash", "-c", script], capture_output=True, timeout=LIMIT_S, env=environment, text=True)
-        self.assertEqual(out.stdout.splitlines(), ["put,", "notes,", "notes,", "count,kv,log,public=,"], out.stderr)
+        lines = out.stdout.splitlines()
+        self.assertEqual(lines[:4], ["put,", "notes,", "notes,", "count,kv,log,public=,"], out.stderr)
+        for line, file in zip(lines[4:7], ("@/etc/hosts", "@/etc/hosts", "/etc/hosts")):
+            self.assertIn(file, line.split(","), out.stderr)
+        self.assertEqual(lines[7], ",")
 
     def test_other_shells(self):
         for shell in ("zsh", "fish"):
