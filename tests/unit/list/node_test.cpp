@@ -33,7 +33,7 @@ Node second_node() {
   Node node = first_node();
   node.number = 2;
   node.prev = ipld::Cid::of(list::encode(first_node()));
-  node.seen = {{filled<list::ListId>(7), {5, 0x0102030405060708}}, {filled<list::ListId>(6), {UINT64_MAX, UINT64_MAX}}};
+  node.seen = {{filled<list::ListId>(7), {5, 0x0102030405060708}}, {filled<list::ListId>(6), {limits::kNumberMax, UINT64_MAX}}};
   return node;
 }
 

@@ -31,7 +31,7 @@ Message message(decltype(Message::body) body) {
 std::vector<Message> all() {
   sync::Nodes nodes{{"one", Bytes(300, 'x'), ""}, {{id(1), 7, ipld::Cid::of("large")}}, "manifest", true};
   sync::ClockMessage clock;
-  clock.entries = {{{id(1), {5, 99}}, 0}, {{id(2), {UINT64_MAX, UINT64_MAX}}, 3}};
+  clock.entries = {{{id(1), {5, 99}}, 0}, {{id(2), {limits::kNumberMax, UINT64_MAX}}, 3}};
   clock.wall_ms = 123;
   clock.has_manifest = true;
   sync::Want want;
