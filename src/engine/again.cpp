@@ -6,6 +6,7 @@ namespace {
 constexpr char kKind = 'a';
 
 constexpr size_t kCidHeadBytes = 4;  // the same in all of our CIDs; the digest follows
+constexpr size_t kDigestBytes = 32;
 
 }  // namespace
 
@@ -40,15 +41,22 @@ void Again::add(const access::Repeated& node, const list::At& by) {
 
 void Again::remove(const list::Node& node, const list::At& by) { world_.txn.erase(Table::meta, key(node, by)); }
 
-Result<bool> Again::has(const list::ListId& list, const list::Position& position) const {
-  if (!any(list)) return false;
-  bool found = false;
-  Bytes prefix = meta_key(kKind, channel_, list.view());
-  append_be64(prefix, position.number);
+Result<bool> Again::has(const list::At& at) const {
+  PTWOP_TRY(const auto found, writers(at));
+  return !found.empty();
+}
+
+Result<std::vector<list::At>> Again::writers(const list::At& at) const {
+  std::vector<list::At> found;
+  if (!any(at.list)) return found;
+  Bytes prefix = meta_key(kKind, channel_, at.list.view());
+  append_be64(prefix, at.position.number);
   PTWOP_CHECK(world_.txn.scan(Table::meta, prefix, after_prefix(prefix), false, [&](BytesView key, BytesView) {
-    const BytesView digest = key.substr(prefix.size() + 8);
-    found = digest.size() >= 8 && read_be64(digest) == position.tag;
-    return !found;
+    key.remove_prefix(prefix.size() + 8);
+    if (key.size() != kDigestBytes + list::ListId::kSize + 8 || read_be64(key) != at.position.tag) return true;
+    key.remove_prefix(kDigestBytes);
+    found.push_back({list::ListId::from(key), {read_be64(key.substr(list::ListId::kSize)), 0}});
+    return true;
   }));
   return found;
 }

@@ -38,7 +38,9 @@ class Again {
   /// As `reader` (a store, or a transaction over it) has it.
   template <class Reader>
   static Result<std::optional<list::Node>> at(const Reader& reader, uint32_t channel, const Place& place);
-  Result<bool> has(const list::ListId& list, const list::Position& position) const;
+  Result<bool> has(const list::At& at) const;
+  /// Where that node was written again, wherever that was (number only).
+  Result<std::vector<list::At>> writers(const list::At& at) const;
   /// All nodes of a list that were written again; one that several wrote again more than once.
   Result<void> each(const list::ListId& list, const std::function<void(list::Node)>& use) const;
 

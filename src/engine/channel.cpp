@@ -334,11 +334,17 @@ void Channel::publish() {
 }
 
 bool Channel::peer_has(std::string_view peer, const list::At& at) const {
+  std::vector<list::At> places{at};
+  // Beyond a cut a number may stand for another branch: a peer has the node if it has one that writes it again.
+  if (const auto it = lists_.all().find(at.list); it != lists_.all().end() && it->second.record.cut && at.position.number >= it->second.record.cut)
+    places = again_.writers(at).ok() ? *again_.writers(at) : std::vector<list::At>{};
   const auto& peers = talk_.replicator().peers();
   const bool is_public = membership_ && membership_->manifest().is_public;
   return std::any_of(peers.begin(), peers.end(), [&](const auto& item) {
     const bool counts = peer == "any" ? is_public || item.second.member : access::did_from(item.first) == peer;
-    return counts && talk_.replicator().peer_number(item.first, at.list) >= at.position.number;
+    return counts && std::any_of(places.begin(), places.end(), [&](const list::At& place) {
+      return talk_.replicator().peer_number(item.first, place.list) >= place.position.number;
+    });
   });
 }
 
@@ -348,7 +354,7 @@ Result<bool> Channel::reached(const list::At& at) const {
   const ListRecord& record = it->second.record;
   const auto never = fail(Code::unreachable, "the position lies on a branch of a forked list that does not count");
   if (record.cut && at.position.number >= record.cut) {
-    PTWOP_TRY(const bool counts, again_.has(at.list, at.position));
+    PTWOP_TRY(const bool counts, again_.has(at));
     if (counts) return true;
     return never;
   }

@@ -194,7 +194,7 @@ bool Channel::repeat(const list::Node& node, Repeats& to) {
   }
   const uint64_t stamp = next_time(0);
   for (const access::Repeated& one : inner) {
-    const auto known = again_.has(one.node.id, one.node.position());
+    const auto known = again_.has(one.node.at());
     if (!known) break_turn(known.error());
     if (!known || *known) continue;
     if (one.node.time >= stamp) return false;
@@ -232,7 +232,7 @@ void Channel::seek_branches() {
       if (theirs == peer.clock.end() || theirs->second.at.position.number < record.cut) continue;
       const list::Position position = theirs->second.at.position;
       const auto ours = position.number <= record.held.number ? lists_.node(id, position.number) : Result<list::Node>(Error{});
-      const auto written = again_.has(id, position);
+      const auto written = again_.has({id, position});
       if ((ours && ours->cid.tag() == position.tag) || !written || *written) continue;
       if (cut.seek_from > position.number) cut.seek_from = record.cut;
       talk_.want({key, peer.boot, {{id, cut.seek_from, position.number}}, false});

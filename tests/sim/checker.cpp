@@ -117,7 +117,7 @@ Made* Checker::learn(const list::Node& node, bool hostile) {
   }
   if (!framed) return &made;
   const auto ops = access::unframe_ops(*framed);
-  if (!ops) return &made;
+  if (!ops || read_again(made, *ops)) return &made;
   for (const Bytes& op : *ops) {
     auto operation = read_operation(facts.type, op);
     if (!operation) {
@@ -129,8 +129,9 @@ Made* Checker::learn(const list::Node& node, bool hostile) {
   return &made;
 }
 
-void Checker::learn_control(const Made& made, BytesView body, ChannelFacts& facts) {
+void Checker::learn_control(Made& made, BytesView body, ChannelFacts& facts) {
   const auto ops = access::unframe_ops(body);
+  if (ops && read_again(made, *ops)) return;
   if (!ops || !facts.membership.apply(made.node, *ops, *facts.identity)) return;
   for (const Bytes& op : *ops) {
     ipld::CborReader in(op);
@@ -190,8 +191,90 @@ bool Checker::reads(size_t replica, const Mirror& mirror) const {
   if (facts.is_public) return true;
   if (!facts.epoch || !holds(mirror, *facts.epoch)) return false;
   return facts.creator == subjects_[replica].key || std::any_of(facts.grants.begin(), facts.grants.end(), [&](const auto& grant) {
-    return grant.second.first == subjects_[replica].key && holds(mirror, grant.first);
+    return grant.second.first == subjects_[replica].key && (holds(mirror, grant.first) || written_again(mirror, grant.first));
   });
+}
+
+// --- nodes that are written again -----------------------------------------------------------------------------------
+
+// True if these are operations that write nodes again; which ones, is noted. One that may not be there makes the node void.
+bool Checker::read_again(Made& made, const std::vector<Bytes>& ops) {
+  std::vector<list::Node> inner;
+  bool good = true;
+  for (const Bytes& op : ops) {
+    ipld::CborReader in(op);
+    const bool again = in.array() == 2 && in.text() == "again" && in.ok();
+    if (!again && inner.empty()) return false;
+    const auto node = list::decode(in.bytes());
+    good &= again && node.ok() && node->channel == made.node.channel && node->list.writer == made.node.list.writer &&
+            node->list.control == made.node.list.control && node->id != made.node.id && node->time < made.node.time;
+    if (!node) break;
+    inner.push_back(*node);
+  }
+  for (const list::Node& node : inner) {
+    if (!good) break;
+    const bool known = made_.contains(node.cid);
+    if (!known && !access::verify(node.list.writer, "node", list::encode_unsigned(node), node.signature)) break;
+    learn(node, made.hostile);
+    made.again.push_back(node.cid);
+  }
+  if (made.again.size() != inner.size()) made.again.clear();
+  return true;
+}
+
+const Made* Checker::find(const list::At& at) const {
+  const auto here = at_.find({at.list, at.position.number});
+  if (here == at_.end()) return nullptr;
+  const auto it = std::find_if(here->second.begin(), here->second.end(), [&](const ipld::Cid& cid) { return cid.tag() == at.position.tag; });
+  return it == here->second.end() ? nullptr : &made_.at(*it);
+}
+
+bool Checker::written_again(const Mirror& mirror, const list::At& at) {
+  for (auto it = mirror.again.lower_bound({at.list, at.position.number, 0});
+       it != mirror.again.end() && std::get<0>(it->first) == at.list && std::get<1>(it->first) == at.position.number; ++it)
+    for (const auto& [cid, times] : it->second)
+      if (cid.tag() == at.position.tag) return true;
+  return false;
+}
+
+bool Checker::grant_counts(const Mirror& mirror, const list::At& at) {
+  const auto record = mirror.lists.find(at.list);
+  const bool cut = record != mirror.lists.end() && record->second.cut && record->second.cut <= at.position.number;
+  return (holds(mirror, at) && !cut) || written_again(mirror, at);
+}
+
+bool Checker::counts(const Mirror& mirror, const list::At& at) const {
+  const Made* made = find(at);
+  const auto it = made ? mirror.counted.find(spot_of(made->node)) : mirror.counted.end();
+  return it != mirror.counted.end() && it->second == made->node.cid;
+}
+
+// The grant under which a list was opened stands where a list is forked: it may not count (yet).
+bool Checker::grant_forked(const Mirror& mirror, const list::ListId& list) const {
+  const auto chain = mirror.chains.find(list);
+  if (chain == mirror.chains.end() || chain->second.empty()) return false;
+  const auto& grant = made_.at(chain->second[0]).node.grant;
+  return grant && forked(grant->list, grant->position.number);
+}
+
+uint64_t Checker::applicable(const Mirror& mirror, const list::ListId& list, const engine::ListRecord& record) const {
+  if (grant_forked(mirror, list) && !grant_counts(mirror, *made_.at(mirror.chains.at(list)[0]).node.grant)) return 0;
+  return record.cut ? std::min(record.held.number, record.cut - 1) : record.held.number;
+}
+
+// What an honest owner wrote beyond a fork and can still be had counts again, at the owner's own replica to begin with.
+std::string Checker::not_again(const std::vector<size_t>& connected) const {
+  for (const size_t r : connected)
+    for (const Acknowledged& ack : replicas_[r].acknowledged) {
+      const Mirror* mirror = mirror_of(r, ack.channel);
+      if (!mirror || !forked(ack.at.list, ack.at.position.number) || counts(*mirror, ack.at)) continue;
+      const bool there = std::any_of(connected.begin(), connected.end(), [&](size_t other) {
+        const Mirror* its = mirror_of(other, ack.channel);
+        return its && holds(*its, ack.at);
+      });
+      if (there) return fmt::format("{} has not written number {} of list {} again", name(r), ack.at.position.number, short_list(ack.at.list));
+    }
+  return {};
 }
 
 // --- commits --------------------------------------------------------------------------------------------------------
@@ -281,7 +364,7 @@ void Checker::take_node(size_t replica, Mirror& mirror, BytesView key, const lis
   }
   if (!reopened && made->node.time_ms() > subjects_[replica].wall_ms() + kFutureMs)
     return fail("time", fmt::format("{} holds {}, whose time is more than five minutes ahead", name(replica), where(*made)));
-  if (number == 1 && !admitted(mirror, *made, channels_.at(mirror.channel)))
+  if (number == 1 && !reopened && !admitted(mirror, *made, channels_.at(mirror.channel)))
     return fail("authority", fmt::format("{} holds {}, which nobody allowed", name(replica), where(*made)));
   chain.push_back(made->node.cid);
   if (!made->node.list.control) note_unmet(replica, mirror, *made);
@@ -291,7 +374,8 @@ void Checker::take_node(size_t replica, Mirror& mirror, BytesView key, const lis
 void Checker::check_own(size_t replica, const Mirror& mirror, const Made& made) {
   if (const auto told = replicas_[replica].told.find(made.node.id); told != replicas_[replica].told.end() && told->second >= made.node.number)
     return fail("own fork", fmt::format("{} wrote {} although it had heard that there is one", name(replica), where(made)));
-  if (mirror.lists.size() > limits::kSeenMax) return;
+  // What is written again is written as soon as the cut is found, which takes things back.
+  if (mirror.lists.size() > limits::kSeenMax || !made.again.empty()) return;
   for (const auto& [id, record] : mirror.lists) {
     if (id == made.node.id || record.applied.number == 0) continue;
     const auto& seen = made.node.seen;
@@ -306,7 +390,8 @@ bool Checker::admitted(const Mirror& mirror, const Made& first, const ChannelFac
   if (node.list.writer == facts.creator) return true;
   if (node.list.control || !node.grant) return false;
   const auto grant = facts.grants.find(*node.grant);
-  return grant != facts.grants.end() && grant->second == std::pair(node.list.writer, true) && holds(mirror, *node.grant);
+  return grant != facts.grants.end() && grant->second == std::pair(node.list.writer, true) &&
+         (holds(mirror, *node.grant) || written_again(mirror, *node.grant));
 }
 
 void Checker::note_unmet(size_t replica, Mirror& mirror, const Made& made) {
@@ -336,7 +421,7 @@ void Checker::take_record(size_t replica, Mirror& mirror, const list::ListId& id
     return fail("records", what + ": the record names another node than the one that is applied");
   for (uint64_t n = before.applied.number; n > record.applied.number; --n) steps.push_back({&made_.at(chain[n - 1]), true});
   for (uint64_t n = before.applied.number + 1; n <= record.applied.number; ++n) steps.push_back({&made_.at(chain[n - 1]), false});
-  if (record.applied.number < before.applied.number && record.cut == before.cut)
+  if (record.applied.number < before.applied.number && record.cut == before.cut && !grant_forked(mirror, id))
     return fail("clock", what + ": what was applied went back without a fork");
   mirror.lists[id] = record;
   if (const auto unmet = mirror.unmet.find(id); unmet != mirror.unmet.end() &&
@@ -349,15 +434,16 @@ void Checker::check_steps(size_t replica, uint32_t number, Mirror& mirror, const
     if (step.made->node.list.control) continue;
     if (!reads(replica, mirror)) return fail("authority", fmt::format("{} applied {} without a key", name(replica), where(*step.made)));
     if (!step.undone) check_seen(replica, mirror, *step.made);
-    if (!replay(replica, mirror, *step.made, step.undone)) return;
   }
+  std::set<const Made*> changed;
+  if (failure_ || !count(replica, mirror, steps, changed)) return;
   const RawState state(*subjects_[replica].disk, number);
-  for (const Step& step : steps)
-    for (uint32_t i = 0; i < step.made->operations.size(); ++i) {
-      const list::Node& node = step.made->node;
-      const std::string wrong = mirror.model.compare(state, step.made->operations[i], {node.time, node.id, node.number, i});
-      if (!wrong.empty())
-        return fail("state", fmt::format("{} after {} {}: {}", name(replica), step.undone ? "taking back" : "applying", where(*step.made), wrong));
+  for (const Step& step : steps) changed.insert(step.made);
+  for (const Made* made : changed)
+    for (uint32_t i = 0; i < made->operations.size(); ++i) {
+      const list::Node& node = made->node;
+      const std::string wrong = mirror.model.compare(state, made->operations[i], {node.time, node.id, node.number, i});
+      if (!wrong.empty()) return fail("state", fmt::format("{} after applying or taking back {}: {}", name(replica), where(*made), wrong));
     }
 }
 
@@ -373,6 +459,40 @@ void Checker::check_seen(size_t replica, const Mirror& mirror, const Made& made)
       return fail("seen", fmt::format("{} applied {} before number {} of list {}, which its writer had seen, after {} ms", name(replica),
                                       where(made), at.position.number, short_list(at.list), waited));
   }
+}
+
+// At each place one node counts: the one that is applied there, else of those written again the one with the smallest CID.
+bool Checker::count(size_t replica, Mirror& mirror, const std::vector<Step>& steps, std::set<const Made*>& changed) {
+  std::set<Spot> spots;
+  for (const Step& step : steps) {
+    if (!step.made->node.list.control) spots.insert(spot_of(step.made->node));
+    for (const ipld::Cid& cid : step.made->again) {
+      const list::Node& inner = made_.at(cid).node;
+      auto& times = mirror.again[spot_of(inner)];
+      if ((times[cid] += step.undone ? -1 : 1) == 0) times.erase(cid);
+      if (times.empty()) mirror.again.erase(spot_of(inner));
+      if (!inner.list.control) spots.insert(spot_of(inner));
+    }
+  }
+  for (const Spot& spot : spots) {
+    const auto& [list, number, time] = spot;
+    const Made* now = nullptr;
+    if (const auto record = mirror.lists.find(list); record != mirror.lists.end() && record->second.applied.number >= number) {
+      const Made& accepted = made_.at(mirror.chains.at(list)[number - 1]);
+      if (accepted.node.time == time) now = &accepted;
+    }
+    if (const auto again = mirror.again.find(spot); !now && again != mirror.again.end()) now = &made_.at(again->second.begin()->first);
+    const auto before = mirror.counted.find(spot);
+    const Made* last = before == mirror.counted.end() ? nullptr : &made_.at(before->second);
+    if (now == last) continue;
+    if (last && !replay(replica, mirror, *last, true)) return false;
+    if (now && !replay(replica, mirror, *now, false)) return false;
+    if (now) mirror.counted[spot] = now->node.cid;
+    else mirror.counted.erase(spot);
+    for (const Made* made : {last, now})
+      if (made) changed.insert(made);
+  }
+  return true;
 }
 
 bool Checker::replay(size_t replica, Mirror& mirror, const Made& made, bool undo) {
@@ -535,6 +655,7 @@ void Checker::on_reached(size_t replica, const ipld::Cid& channel, const std::st
   const auto at = list::At::from_token(token);
   const Mirror* mirror = mirror_of(replica, channel);
   const Bytes key = engine::node_key(number_of(replica, channel), at->list, at->position.number);
+  if (mirror && written_again(*mirror, *at)) return;
   if (!mirror || !holds(*mirror, *at) || !subjects_[replica].disk->durable(engine::Table::nodes, key) ||
       (reads(replica, *mirror) && mirror->lists.at(at->list).applied.number < at->position.number))
     return fail("wait", name(replica) + " says that it reached a position, and did not");
@@ -585,8 +706,8 @@ void Checker::on_opened(size_t replica, Reopened how) {
       take_record(replica, mirror, list::ListId::from(BytesView(at->first).substr(5)), *list, steps);
       if (failure_) return;
     }
-    for (const Step& step : steps)
-      if (!step.made->node.list.control && !replay(replica, mirror, *step.made, false)) return;
+    std::set<const Made*> changed;
+    if (!count(replica, mirror, steps, changed)) return;
     mirror.unmet.clear();
     for (const auto& [id, chain] : mirror.chains)
       for (size_t n = mirror.lists.contains(id) ? mirror.lists.at(id).applied.number : 0; n < chain.size(); ++n) {
@@ -630,7 +751,7 @@ std::string Checker::difference(const std::vector<size_t>& connected) const {
       if (!mirror->has_manifest) return fmt::format("{} has no manifest", name(r));
       const bool reader = reads(r, *mirror);
       for (const auto& [id, record] : mirror->lists) {
-        const uint64_t applicable = record.cut ? std::min(record.held.number, record.cut - 1) : record.held.number;
+        const uint64_t applicable = this->applicable(*mirror, id, record);
         const bool stuck = record.applied.number < applicable && !made_.at(mirror->chains.at(id)[record.applied.number]).readable;
         if ((reader || record.name.control) && record.applied.number < applicable && !stuck)
           return fmt::format("{} has not applied number {} of list {}", name(r), record.applied.number + 1, short_list(id));
@@ -640,6 +761,7 @@ std::string Checker::difference(const std::vector<size_t>& connected) const {
           for (const auto& [id, record] : a->lists) {
             const size_t ra = a == mirror ? r : o, rb = a == mirror ? o : r;
             const auto it = b->lists.find(id);
+            if (it == b->lists.end() && grant_forked(*a, id)) continue;
             if (it == b->lists.end()) return fmt::format("{} knows nothing of list {}, {} does", name(rb), short_list(id), name(ra));
             if (record.cut != it->second.cut)
               return fmt::format("list {} is cut at {} by {}, at {} by {}", short_list(id), record.cut, name(ra), it->second.cut, name(rb));
@@ -655,13 +777,13 @@ std::string Checker::difference(const std::vector<size_t>& connected) const {
       if (!reader) continue;
       if (first_reader)
         for (const auto& [id, record] : mirror->lists)
-          if (record.applied != first_reader->lists.at(id).applied)
+          if (first_reader->lists.contains(id) && record.applied != first_reader->lists.at(id).applied)
             return fmt::format("{} applied list {} up to {}, {} up to {}", name(r), short_list(id), record.applied.number, name(one_reader),
                                first_reader->lists.at(id).applied.number);
       if (!first_reader) first_reader = mirror, one_reader = r;
     }
   }
-  return {};
+  return not_again(connected);
 }
 
 void Checker::check_all(const std::vector<size_t>& connected) {

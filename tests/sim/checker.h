@@ -6,6 +6,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <tuple>
 #include <unordered_map>
 #include <vector>
 
@@ -40,6 +41,7 @@ struct Made {
   bool readable = false;  ///< Its body opens, or is void for everybody.
   uint64_t holders = 0;   ///< Replicas that ever held it, by bit.
   std::vector<Operation> operations;
+  std::vector<ipld::Cid> again;  ///< Nodes of forked lists that it writes again.
 };
 
 class Checker {
@@ -99,6 +101,8 @@ class Checker {
     uint64_t since_ms = 0;
     uint64_t number = 0;
   };
+  /// Where one node counts: list, number, time.
+  using Spot = std::tuple<list::ListId, uint64_t, uint64_t>;
   /// One channel of one replica, as its commits made it.
   struct Mirror {
     ipld::Cid channel;
@@ -108,6 +112,8 @@ class Checker {
     std::map<list::ListId, Unmet> unmet;  ///< What held nodes had seen and this replica has not applied.
     std::map<Bytes, Place> once;          ///< Operations that can only be there once.
     Model model;
+    std::map<Spot, std::map<ipld::Cid, int>> again;  ///< What applied nodes write again, and how many of them do.
+    std::map<Spot, ipld::Cid> counted;               ///< Whose operations the model has.
   };
   struct Acknowledged {
     ipld::Cid channel;
@@ -131,13 +137,23 @@ class Checker {
 
   const list::Node* read_node(const Bytes& block);
   Made* learn(const list::Node& node, bool hostile);
-  void learn_control(const Made& made, BytesView body, ChannelFacts& facts);
+  void learn_control(Made& made, BytesView body, ChannelFacts& facts);
   void take_node(size_t replica, Mirror& mirror, BytesView key, const list::Node& node, bool reopened);
   void take_record(size_t replica, Mirror& mirror, const list::ListId& id, const engine::ListRecord& record,
                    std::vector<Step>& steps);
   void check_steps(size_t replica, uint32_t number, Mirror& mirror, const std::vector<Step>& steps);
   void check_seen(size_t replica, const Mirror& mirror, const Made& made);
   bool replay(size_t replica, Mirror& mirror, const Made& made, bool undo);
+  bool count(size_t replica, Mirror& mirror, const std::vector<Step>& steps, std::set<const Made*>& changed);
+  bool read_again(Made& made, const std::vector<Bytes>& ops);
+  static Spot spot_of(const list::Node& node) { return {node.id, node.number, node.time}; }
+  const Made* find(const list::At& at) const;
+  static bool written_again(const Mirror& mirror, const list::At& at);
+  static bool grant_counts(const Mirror& mirror, const list::At& at);
+  bool counts(const Mirror& mirror, const list::At& at) const;
+  bool grant_forked(const Mirror& mirror, const list::ListId& list) const;
+  uint64_t applicable(const Mirror& mirror, const list::ListId& list, const engine::ListRecord& record) const;
+  std::string not_again(const std::vector<size_t>& connected) const;
   void check_own(size_t replica, const Mirror& mirror, const Made& made);
   bool admitted(const Mirror& mirror, const Made& first, const ChannelFacts& facts) const;
   void note_unmet(size_t replica, Mirror& mirror, const Made& made);
