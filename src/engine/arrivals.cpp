@@ -169,7 +169,7 @@ void Channel::settle() {
     if (membership_changed_ || world_.now_ms() >= retry_at_ms_) {
       retry_at_ms_ = world_.now_ms() + kRetryMs;
       membership_changed_ = false;
-      if (lists_.waiting() > 0) {
+      if (lists_.waiting() > 0 && !PTWOP_MUTANT(no_retry)) {
         lists_.retry(*membership_);
         apply_all();
       }

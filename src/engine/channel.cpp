@@ -193,6 +193,7 @@ void Channel::finish_node(list::Node& node, const std::vector<Bytes>& ops, bool 
   const Bytes block = list::encode(node);
   node.cid = ipld::Cid::of(block);
   time_max_ = std::max(time_max_, node.time);
+  if (PTWOP_MUTANT(begun_by_first_node) && node.number == 1) own_[node.list.control].begun = true;
   lists_.append_own(node, block);
   if (!PTWOP_MUTANT(no_outbox)) world_.txn.put(Table::outbox, node_key(number_, node.id, node.number), {});
   ++world_.outbox;

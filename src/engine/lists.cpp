@@ -87,7 +87,7 @@ void Lists::offer(list::Node node, Bytes block, const access::Membership& member
     auto& nodes = it->second.nodes;
     if (const auto same = nodes.find(number); same != nodes.end()) {
       if (same->second.node.cid == arrived.node.cid) return;
-      const bool early = same->second.node.time_ms() > world_.wall_ms() + limits::kFutureMs;
+      const bool early = !PTWOP_MUTANT(early_node_stays) && same->second.node.time_ms() > world_.wall_ms() + limits::kFutureMs;
       if (!early && verify(same->second)) return;
       drop(id, number);  // a forgery sat in its place, or a branch that may wait for years
     }

@@ -55,11 +55,11 @@ void Outbox::drain() {
   const auto scanned = world_.ports.store.scan(Table::outbox, "", "", false, [&](BytesView key, BytesView) {
     if (stored_.contains(Bytes(key))) return true;
     auto block = world_.ports.store.get(Table::nodes, key);
-    if (!block) {  // it cannot be read now: it is tried again
+    if (!block && !PTWOP_MUTANT(unreadable_is_gone)) {  // it cannot be read now: it is tried again
       retry_at_ms_ = now + kRetryMs;
       return false;
     }
-    if (!*block || key.size() != 28) {
+    if (!block || !*block || key.size() != 28) {
       stored_.insert(Bytes(key));  // a node that is gone cannot go out: drop the reminder
       return true;
     }

@@ -217,7 +217,7 @@ void Engine::Impl::check_waiters(const std::set<uint32_t>& settled) {
     while (all && *all && !waiter.tokens.empty()) {  // what is reached stays reached
       const list::At& at = waiter.tokens.back();
       all = it->second->reached(at);
-      if (all && *all && !waiter.peer.empty()) all = it->second->peer_has(waiter.peer, at);
+      if (all && *all && !waiter.peer.empty() && !PTWOP_MUTANT(wait_for_no_peer)) all = it->second->peer_has(waiter.peer, at);
       if (all && *all) waiter.tokens.pop_back();
     }
     if (all && !*all && now < waiter.deadline_ms) {

@@ -57,7 +57,7 @@ bool Replicator::admit(const Message& message, bool member, uint64_t now_ms, uin
     window = peer.windows[0].boot < peer.windows[1].boot ? &peer.windows[0] : &peer.windows[1];
     // An earlier boot is a replay. But who was restored from an old copy, and had its clock set back, starts below its own
     // past: once that is silent, it is heard. (A replay admitted so does nothing: clocks only add.)
-    if (message.boot < window->boot && now_ms - peer.last_seen_ms < kSilentMs) return false;
+    if (message.boot < window->boot && (now_ms - peer.last_seen_ms < kSilentMs || PTWOP_MUTANT(earlier_boot_never))) return false;
     *window = {message.boot, message.count, 1};
     clock_within(now_ms, jitter_.between(10, 80));  // it just started: tell it what is here
   } else if (!window->admit(message.count)) {
@@ -216,6 +216,7 @@ void Replicator::want(const list::ListId& list, uint64_t to, uint64_t cut, bool 
   if (cut && !cuts.contains(cut)) {
     if (cuts.size() >= kCutsMax) cuts.erase(std::next(cuts.begin(), static_cast<ptrdiff_t>(jitter_.between(0, kCutsMax - 1))));
     cuts.insert(cut);
+    if (PTWOP_MUTANT(lowest_claim_only)) cuts.erase(std::next(cuts.begin()), cuts.end());
   }
 }
 

@@ -177,16 +177,16 @@ void World::wait(const Action& action) {
   if (tokens.empty()) return;
   Random random(action.salt);
   const std::string token = random.pick(tokens);
-  const bool peer = random.percent(40);
+  const size_t peer = random.percent(40) ? random.below(replicas_.size()) : kNobody;  // an honest one: enemies lie for themselves only
   at(now_ms_, action.who, [this, action, token, peer, timeout_ms = random.between(100, 20'000)] {
     Replica& replica = *replicas_[action.who];
     const auto done = [this, action, token, peer](Result<bool> result) {
       if (!result || !*result || replicas_[action.who]->disk().dead()) return;
       trace([&] { return fmt::format("{} {} has reached a position of channel {}", stamp(), action.who, action.channel); });
-      const bool liars = plan_.channels[action.channel].hostile_member || plan_.channels[action.channel].is_public;
-      checker_->on_reached(action.who, channels_[action.channel], token, peer && !liars);
+      checker_->on_reached(action.who, channels_[action.channel], token, peer == kNobody ? std::nullopt : std::optional(peer));
     };
-    replica.engine()->wait(channel_name(action.channel), {token}, timeout_ms, peer ? "any" : "", done);
+    replica.engine()->wait(channel_name(action.channel), {token}, timeout_ms,
+                           peer == kNobody ? "" : replicas_[peer]->identity().did(), done);
     replica.touch();
   });
 }

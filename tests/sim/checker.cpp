@@ -651,7 +651,7 @@ void Checker::on_refused(size_t replica, const std::vector<Bytes>& operations) {
       if (const auto read = read_operation(channel.type, op); read && only_once(*read)) replicas_[replica].refused.insert(op);
 }
 
-void Checker::on_reached(size_t replica, const ipld::Cid& channel, const std::string& token, bool by_a_peer) {
+void Checker::on_reached(size_t replica, const ipld::Cid& channel, const std::string& token, std::optional<size_t> peer) {
   const auto at = list::At::from_token(token);
   const Mirror* mirror = mirror_of(replica, channel);
   const Bytes key = engine::node_key(number_of(replica, channel), at->list, at->position.number);
@@ -659,9 +659,9 @@ void Checker::on_reached(size_t replica, const ipld::Cid& channel, const std::st
   if (!mirror || !holds(*mirror, *at) || !subjects_[replica].disk->durable(engine::Table::nodes, key) ||
       (reads(replica, *mirror) && mirror->lists.at(at->list).applied.number < at->position.number))
     return fail("wait", name(replica) + " says that it reached a position, and did not");
-  if (!by_a_peer) return;
+  if (!peer) return;
   const Made& made = made_.at(mirror->chains.at(at->list)[at->position.number - 1]);
-  if ((made.holders & ~(uint64_t{1} << replica)) == 0) fail("wait", name(replica) + " says that a peer reached a position, and none did");
+  if (!(made.holders >> *peer & 1)) fail("wait", fmt::format("{} says that {} reached a position, and it did not", name(replica), name(*peer)));
 }
 
 void Checker::on_left(size_t replica, const ipld::Cid& channel) {

@@ -67,7 +67,7 @@ class Checker {
   void on_acknowledged(size_t replica, const ipld::Cid& channel, const std::string& token, const std::vector<Bytes>& operations);
   /// A write was answered with an error: it must never be seen.
   void on_refused(size_t replica, const std::vector<Bytes>& operations);
-  void on_reached(size_t replica, const ipld::Cid& channel, const std::string& token, bool by_a_peer);
+  void on_reached(size_t replica, const ipld::Cid& channel, const std::string& token, std::optional<size_t> peer);
 
   /// Empty if all these replicas hold and show the same of each channel that they have joined; else the first difference.
   std::string difference(const std::vector<size_t>& connected) const;

@@ -75,7 +75,7 @@ Bytes Hostile::operation(Random& random, bool good) {
 
 Hostile::List& Hostile::own_list(Random& random) {
   auto& lists = lists_[channel_];
-  if (lists.empty() || random.percent(15)) lists.push_back({{member_.key(), octets<list::Incarnation>(random), false}, {}, {}});
+  if (lists.empty() || random.percent(5)) lists.push_back({{member_.key(), octets<list::Incarnation>(random), false}, {}, {}});
   return lists[random.below(lists.size())];
 }
 
@@ -178,8 +178,10 @@ void Hostile::claim(Random& random) {
     list::At at = world_.checker_->find(head)->node.at();
     at.position.number += random.percent(50) ? UINT64_MAX - at.position.number : random.below(3);
     if (random.percent(30)) ++at.position.tag;
-    clock.entries.push_back({at, random.percent(20) ? at.position.number : 0});
+    clock.entries.push_back({at, random.percent(30) ? 1 + random.below(at.position.number) : 0});
   }
+  for (const List& list : lists_[channel_])  // and forks of one's own lists that are none
+    if (!list.nodes.empty() && random.percent(50)) clock.entries.push_back({list.nodes.back().at(), 1 + random.below(list.nodes.size())});
   for (size_t i = random.below(40); i > 0; --i) clock.entries.push_back({{octets<list::ListId>(random), {random.next(), random.next()}}, random.below(2)});
   const list::PublicKey honest = world_.replicas_[random.below(world_.replicas_.size())]->identity().key();
   say(who, std::move(clock), random.percent(25) ? &honest : nullptr);

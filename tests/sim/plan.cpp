@@ -118,10 +118,24 @@ class Planner {
     family(20, 15'000, [&](uint64_t at) { add(at, Act::pause, anyone()).b = duration(); });
     if (restores_) {
       const uint8_t who = anyone();
-      for (uint64_t at = any_time(), left = 1 + random_.below(3); left > 0; --left, at = any_time()) {
+      uint64_t at = random_.percent(50) ? kSetUpMs + random_.below(2'000) : any_time();  // perhaps from before its first write
+      for (uint64_t left = 1 + random_.below(3); left > 0; --left, at = any_time()) {
         add(at, Act::copy, who);
-        Action& restore = add(at + random_.between(100, 15'000), Act::restore, who);
-        restore.b = random_.between(10, 5'000);
+        const uint64_t again = at + random_.between(100, 15'000), away_ms = random_.between(10, 5'000);
+        add(again, Act::restore, who).b = away_ms;
+        if (again > at + 1'000 && random_.percent(40)) {  // it also started once while its clock was ahead
+          const auto ahead_ms = static_cast<int64_t>(random_.between(20'000, 240'000));
+          add(at + 50, Act::clock_jump, who).a = ahead_ms;
+          add(at + 100, Act::stop, who).b = 50;
+          add(again - 1, Act::clock_jump, who).a = -ahead_ms;
+        }
+        // It goes on writing, perhaps before it hears of its past, and after.
+        const uint8_t channel = any_channel();
+        for (const uint64_t after_ms : {random_.below(300), random_.between(500, 3'000)}) {
+          Action& write = add(again + away_ms + after_ms, Act::write, who);
+          write.a = 1;
+          write.channel = channel;
+        }
       }
     }
   }
