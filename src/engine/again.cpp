@@ -61,10 +61,27 @@ Result<std::vector<list::At>> Again::writers(const list::At& at) const {
   return found;
 }
 
+Result<std::optional<list::Node>> Again::node(const list::At& at) const {
+  std::optional<list::Node> found;
+  PTWOP_CHECK(each(at.list, at.position.number, [&](list::Node node) {
+    if (node.cid.tag() == at.position.tag) found = std::move(node);
+  }));
+  return found;
+}
+
 Result<void> Again::each(const list::ListId& list, const std::function<void(list::Node)>& use) const {
+  return each_under(meta_key(kKind, channel_, list.view()), list, use);
+}
+
+Result<void> Again::each(const list::ListId& list, uint64_t number, const std::function<void(list::Node)>& use) const {
+  Bytes prefix = meta_key(kKind, channel_, list.view());
+  append_be64(prefix, number);
+  return each_under(prefix, list, use);
+}
+
+Result<void> Again::each_under(const Bytes& prefix, const list::ListId& list, const std::function<void(list::Node)>& use) const {
   if (!any(list)) return {};
   Result<void> decoded;
-  const Bytes prefix = meta_key(kKind, channel_, list.view());
   PTWOP_CHECK(world_.txn.scan(Table::meta, prefix, after_prefix(prefix), false, [&](BytesView, BytesView block) {
     auto node = list::decode(block);
     if (node) use(std::move(*node));

@@ -39,12 +39,15 @@ class Again {
   template <class Reader>
   static Result<std::optional<list::Node>> at(const Reader& reader, uint32_t channel, const Place& place);
   Result<bool> has(const list::At& at) const;
+  Result<std::optional<list::Node>> node(const list::At& at) const;
   /// Where that node was written again, wherever that was (number only).
   Result<std::vector<list::At>> writers(const list::At& at) const;
   /// All nodes of a list that were written again; one that several wrote again more than once.
   Result<void> each(const list::ListId& list, const std::function<void(list::Node)>& use) const;
+  Result<void> each(const list::ListId& list, uint64_t number, const std::function<void(list::Node)>& use) const;
 
  private:
+  Result<void> each_under(const Bytes& prefix, const list::ListId& list, const std::function<void(list::Node)>& use) const;
   static Bytes place_key(uint32_t channel, const Place& place);
   Bytes key(const list::Node& node, const list::At& by) const;
 

@@ -148,8 +148,10 @@ void Channel::follow_events() {
                                             : "a list's grant does not count any more, and so the list does not",
                 {{"channel", view_->address}, {"list", hex(id.view())}, {"from", std::max<uint64_t>(state->record.cut, 1)}});
     }
-  for (list::Node& stray : events.strays)
+  for (list::Node& stray : events.strays) {
+    time_max_ = std::max(time_max_, stray.time);  // what writes it again has to be later
     if (strays_.size() < kStraysMax) strays_.push_back(std::move(stray));  // else it will be wanted again
+  }
   for (const bool control : {false, true})
     if (events.came.contains(own_[control].id)) renew_own(control);
   for (const list::ListId& id : events.grown) {

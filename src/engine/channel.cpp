@@ -118,11 +118,12 @@ list::ListName Channel::own_list(bool control) const {
   return {world_.me.key(), control ? record_.control : record_.data, control};
 }
 
+// Below the millisecond a start has its own stamps: two copies of one folder must not stamp two nodes alike.
 uint64_t Channel::next_time(uint64_t last) const {
-  const uint64_t wall = world_.wall_ms();
-  const uint64_t follow = std::min(time_max_ + 1, (wall + limits::kOwnLeadMs) << 16);
-  if (PTWOP_MUTANT(time_by_clock)) return wall << 16;
-  return std::max({last + 1, wall << 16, follow});
+  const uint64_t wall = world_.wall_ms() << 16 | world_.stamp_tail;
+  const uint64_t follow = time_max_ > last ? time_max_ + world_.stamp_tail : 0;
+  if (PTWOP_MUTANT(time_by_clock)) return wall;
+  return std::max({last + 1, wall, std::min(follow, wall + (limits::kOwnLeadMs << 16))});
 }
 
 // The newest first, as far as they fit.

@@ -134,6 +134,7 @@ class Channel {
   bool repeat(const list::Node& node, Repeats& to);
   void flush(Repeats& repeats);
   void seek_branches();
+  Result<uint64_t> lacking(const list::ListId& list, const ListRecord& record, list::Position end) const;
 
   World& world_;
   uint32_t number_;
@@ -162,6 +163,7 @@ class Channel {
     uint64_t seek_from = 0;   ///< Of other branches, what comes before is here.
     uint64_t seek_at_ms = 0;  ///< mono
     uint64_t seek_after_ms = 0;
+    std::set<list::Position> known;  ///< Ends of branches all of which is here.
   };
   std::map<list::ListId, OwnCut> own_cuts_;  ///< Our own lists that are forked.
   std::deque<list::Node> strays_;            ///< Nodes of their other branches.

@@ -143,6 +143,7 @@ void Channel::note_cut(const list::ListId& id, const ListState& state) {
     const auto [it, fresh] = own_cuts_.try_emplace(id, OwnCut{cut, cut});
     it->second.next = std::min(it->second.next, cut);
     it->second.seek_from = std::min(it->second.seek_from, cut);
+    it->second.known.clear();
   }
 }
 
@@ -230,14 +231,29 @@ void Channel::seek_branches() {
     for (const auto& [key, peer] : talk_.replicator().peers()) {
       const auto theirs = peer.clock.find(id);
       if (theirs == peer.clock.end() || theirs->second.at.position.number < record.cut) continue;
-      const list::Position position = theirs->second.at.position;
-      const auto ours = position.number <= record.held.number ? lists_.node(id, position.number) : Result<list::Node>(Error{});
-      const auto written = again_.has({id, position});
-      if ((ours && ours->cid.tag() == position.tag) || !written || *written) continue;
-      if (cut.seek_from > position.number) cut.seek_from = record.cut;
-      talk_.want({key, peer.boot, {{id, cut.seek_from, position.number}}, false});
+      const list::Position end = theirs->second.at.position;
+      if (cut.known.contains(end)) continue;
+      const auto lacks = lacking(id, record, end);
+      if (lacks && *lacks == 0) cut.known.insert(end);
+      if (!lacks || *lacks == 0) continue;
+      if (cut.seek_from > *lacks) cut.seek_from = record.cut;
+      talk_.want({key, peer.boot, {{id, cut.seek_from, *lacks}}, false});
     }
   }
+}
+
+// The last node that is not here of the branch that ends there, back to the cut or to where it joins ours; 0: none.
+Result<uint64_t> Channel::lacking(const list::ListId& list, const ListRecord& record, list::Position end) const {
+  for (; end.number >= record.cut; --end.number) {
+    if (end.number <= record.held.number) {
+      PTWOP_TRY(const list::Node ours, lists_.node(list, end.number));
+      if (ours.cid.tag() == end.tag) return 0;
+    }
+    PTWOP_TRY(const auto node, again_.node({list, end}));
+    if (!node) return end.number;
+    end.tag = node->prev ? node->prev.tag() : 0;
+  }
+  return 0;
 }
 
 void Channel::tick() {

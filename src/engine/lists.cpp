@@ -306,6 +306,7 @@ void Lists::fork(ListState& state, const Arrived& other) {
   world_.txn.put(Table::meta, meta_key('f', channel_, node.id.view()), other.block);
   events_.cut.insert(node.id);
   events_.grown.insert(node.id);
+  if (node.list.writer == world_.me.key()) events_.strays.push_back(node);
   if (node.number == 1) return;
   const auto before = this->node(node.id, node.number - 1);
   if (before.ok() && before->cid != node.prev) events_.branches.push_back(before->at());

@@ -29,6 +29,7 @@ Result<void> Engine::open() {
   // Rises also when the folder is an older copy, as long as the clock does.
   world.boot = std::max(boot && boot->size() == 8 ? read_be64(*boot) + 1 : 1, world.wall_ms());
   if (PTWOP_MUTANT(same_boot)) world.boot = 1;
+  world.stamp_tail = 1 + (read_be64(world.ports.entropy.bytes(8)) & 0x3fff);
   Bytes next;
   append_be64(next, world.boot);
   PTWOP_CHECK(world.ports.store.commit({{Change::Kind::put, Table::meta, "b", next}}, true));
