@@ -40,7 +40,7 @@ class Again {
   static Result<std::optional<list::Node>> at(const Reader& reader, uint32_t channel, const Place& place);
   Result<bool> has(const list::At& at) const;
   Result<std::optional<list::Node>> node(const list::At& at) const;
-  /// Where that node was written again, wherever that was (number only).
+  /// Where that node was written again, wherever that was (without the tag: 0).
   Result<std::vector<list::At>> writers(const list::At& at) const;
   /// All nodes of a list that were written again; one that several wrote again more than once.
   Result<void> each(const list::ListId& list, const std::function<void(list::Node)>& use) const;

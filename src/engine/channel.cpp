@@ -119,11 +119,11 @@ list::ListName Channel::own_list(bool control) const {
 }
 
 // Below the millisecond a start has its own stamps: two copies of one folder must not stamp two nodes alike.
-uint64_t Channel::next_time(uint64_t last) const {
+uint64_t Channel::next_time(uint64_t last, bool stamped) const {
   const uint64_t wall = world_.wall_ms() << 16 | world_.stamp_tail;
   const uint64_t follow = time_max_ > last ? time_max_ + world_.stamp_tail : 0;
   if (PTWOP_MUTANT(time_by_clock)) return wall;
-  return std::max({last + 1, wall, std::min(follow, wall + (limits::kOwnLeadMs << 16))});
+  return std::max({last + (stamped ? 1 : world_.stamp_tail), wall, std::min(follow, wall + (limits::kOwnLeadMs << 16))});
 }
 
 // The newest first, as far as they fit.
@@ -149,7 +149,7 @@ list::Node Channel::next_node(bool control) const {
   const ListRecord last = it == lists.end() ? ListRecord{} : it->second.record;
   node.number = last.held.number + 1;
   node.prev = last.head;
-  node.time = next_time(last.time);
+  node.time = next_time(last.time, own_[control].stamped);
   node.seen = seen_by(node.id);
   return node;
 }
@@ -345,7 +345,7 @@ bool Channel::peer_has(std::string_view peer, const list::At& at) const {
   return std::any_of(peers.begin(), peers.end(), [&](const auto& item) {
     const bool counts = peer == "any" ? is_public || item.second.member : access::did_from(item.first) == peer;
     return counts && std::any_of(places.begin(), places.end(), [&](const list::At& place) {
-      return talk_.replicator().peer_number(item.first, place.list) >= place.position.number;
+      return talk_.replicator().peer_has(item.first, place);
     });
   });
 }

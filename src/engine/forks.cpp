@@ -193,7 +193,7 @@ bool Channel::repeat(const list::Node& node, Repeats& to) {
   } else {
     inner.push_back({node, list::encode(node)});
   }
-  const uint64_t stamp = next_time(0);
+  const uint64_t stamp = next_time(0, true);
   for (const access::Repeated& one : inner) {
     const auto known = again_.has(one.node.at());
     if (!known) break_turn(known.error());

@@ -340,11 +340,14 @@ uint64_t Replicator::missing() const {
   return sum;
 }
 
-uint64_t Replicator::peer_number(const list::PublicKey& peer, const list::ListId& list) const {
+bool Replicator::peer_has(const list::PublicKey& peer, const list::At& at) const {
   const auto p = peers_.find(peer);
-  if (p == peers_.end()) return 0;
-  const auto entry = p->second.clock.find(list);
-  return entry == p->second.clock.end() ? 0 : entry->second.at.position.number;
+  if (p == peers_.end()) return false;
+  const auto entry = p->second.clock.find(at.list);
+  if (entry == p->second.clock.end()) return false;
+  const auto& [there, cut] = entry->second;
+  if (cut && at.position.number >= cut) return false;
+  return there.position.number > at.position.number || (there.position.number == at.position.number && (!at.position.tag || there.position.tag == at.position.tag));
 }
 
 }  // namespace ptwop::sync

@@ -92,8 +92,8 @@ class Replicator {
   /// Nodes known from clocks and claims, not here.
   uint64_t missing() const;
   const std::map<list::PublicKey, Peer>& peers() const { return peers_; }
-  /// The highest number of that list which a peer says it has.
-  uint64_t peer_number(const list::PublicKey& peer, const list::ListId& list) const;
+  /// A peer says that it has this. (Of a fork that it knows nothing of it may have the other branch.)
+  bool peer_has(const list::PublicKey& peer, const list::At& at) const;
 
  private:
   struct Wanted {

@@ -661,7 +661,8 @@ void Checker::on_reached(size_t replica, const ipld::Cid& channel, const std::st
   if (!mirror || !holds(*mirror, *at) || !subjects_[replica].disk->durable(engine::Table::nodes, key) ||
       (reads(replica, *mirror) && mirror->lists.at(at->list).applied.number < at->position.number))
     return fail("wait", name(replica) + " says that it reached a position, and did not");
-  if (!peer) return;
+  // Of a fork that nobody told it of, it cannot know which branch the peer has.
+  if (!peer || forked(at->list, at->position.number)) return;
   const Made& made = made_.at(mirror->chains.at(at->list)[at->position.number - 1]);
   if (!(made.holders >> *peer & 1)) fail("wait", fmt::format("{} says that {} reached a position, and it did not", name(replica), name(*peer)));
 }

@@ -352,12 +352,14 @@ TEST_CASE_FIXTURE(Stage, "the manifest is asked of one that has it") {
 TEST_CASE_FIXTURE(Stage, "what a peer said it holds is remembered, and only grows") {
   holdings[id(1)] = {{9, 9}, 0};
   clock(2, {{{id(1), {5, 5}}, 0}});
-  CHECK(r.peer_number(key(2), id(1)) == 5);
+  CHECK(r.peer_has(key(2), {id(1), {5, 0}}));
+  CHECK_FALSE(r.peer_has(key(2), {id(1), {6, 0}}));
   clock(2, {{{id(1), {4, 4}}, 0}});
-  CHECK(r.peer_number(key(2), id(1)) == 5);
+  CHECK(r.peer_has(key(2), {id(1), {5, 0}}));
+  CHECK_FALSE(r.peer_has(key(2), {id(1), {6, 0}}));
   answer(2, true, {{id(1), {id(1), {7, 7}}}});
-  CHECK(r.peer_number(key(2), id(1)) == 7);
-  CHECK(r.peer_number(key(3), id(1)) == 0);
+  CHECK(r.peer_has(key(2), {id(1), {7, 0}}));
+  CHECK_FALSE(r.peer_has(key(3), {id(1), {1, 0}}));
 }
 
 TEST_CASE_FIXTURE(Stage, "clocks of any number and time do no harm") {
