@@ -131,6 +131,7 @@ void World::submit(size_t number) {
   if (write.submitted && write.left) return;             // requests are forgotten with the channel
   const bool first = !write.submitted;
   write.submitted = true;
+  ++write.pending;
   Replica& replica = *replicas_[write.replica];
   const auto done = [this, number, first](Result<engine::Written> result) { on_answer(number, first, std::move(result)); };
   replica.engine()->write(channel_name(write.channel), *types::find_type(plan_.channels[write.channel].type), write.operations,
@@ -142,6 +143,7 @@ void World::on_answer(size_t number, bool first, Result<engine::Written> result)
   Write& write = writes_[number];
   Replica& replica = *replicas_[write.replica];
   if (replica.disk().dead()) return;  // nobody is there to hear it
+  --write.pending;
   const ipld::Cid& channel = channels_[write.channel];
   if (!result) {
     const Code code = result.error().code;
@@ -149,9 +151,10 @@ void World::on_answer(size_t number, bool first, Result<engine::Written> result)
     const bool by_disk = code == Code::disk_full || code == Code::internal || code == Code::corrupt;
     if (by_disk && !replica.disk().faulted())
       checker_->fail("available", fmt::format("replica {} refuses a write without cause: {}", write.replica, result.error().message));
-    // One that was asked before may have been carried out then.
-    if (first) checker_->on_refused(write.replica, write.operations);
-    if (first) write.answered = true;
+    // One that was asked before may have been carried out then, and one that was asked again may be now.
+    if (!first || write.pending > 0) return;
+    checker_->on_refused(write.replica, write.operations);
+    write.answered = true;
     return;
   }
   trace([&] { return fmt::format("{} {} acknowledges write {} in channel {}", stamp(), write.replica, number, write.channel); });

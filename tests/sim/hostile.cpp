@@ -270,7 +270,7 @@ void Hostile::act(const Action& action) {
       operations.insert(operations.begin() + static_cast<ptrdiff_t>(random.below(2)), operation(random, false));
       break;
     case 11:  // a body that is not what it says
-      if (node.epoch) node.epoch = random.percent(50) ? ipld::Cid{} : ipld::Cid::of("no epoch");
+      if (node.epoch) node.epoch = random.percent(85) ? ipld::Cid{} : ipld::Cid::of("no epoch");
       if (!node.epoch) node.nonce.clear();
       break;
     case 12:  // it has seen what nobody ever will

@@ -123,7 +123,8 @@ class World {
     std::string request;
     std::string token;  ///< Once answered.
     bool submitted = false, answered = false;
-    bool left = false;  ///< Its channel was left since.
+    bool left = false;   ///< Its channel was left since.
+    size_t pending = 0;  ///< Submissions without an answer.
   };
 
   void at(uint64_t at_ms, std::function<void()> run) { at(at_ms, kNobody, std::move(run)); }

@@ -379,3 +379,28 @@ TEST_CASE_FIXTURE(Stage, "clocks of any number and time do no harm") {
       CHECK(range.from <= range.to);
     }
 }
+
+TEST_CASE_FIXTURE(Stage, "a replica that starts below its own past is heard once that has been silent") {
+  CHECK(r.admit(message(2, sync::ClockMessage{}, 9), true, now, now));
+  CHECK(r.admit(message(2, sync::ClockMessage{}, 8), true, now, now));
+  now += 1'000;
+  CHECK_FALSE(r.admit(message(2, sync::ClockMessage{}, 5), true, now, now));
+  now += 60'000;
+  CHECK(r.admit(message(2, sync::ClockMessage{}, 5), true, now, now));
+}
+
+TEST_CASE_FIXTURE(Stage, "a fork that is only claimed does not keep a real one from being asked for") {
+  holdings[id(1)].position = {9, 1};
+  quiet();
+  clock(2, {{{id(1), {9, 1}}, 2}});  // a lie
+  clock(3, {{{id(1), {9, 1}}, 6}});
+  run(3'000);
+  const auto asks_for = [&](uint64_t number) {
+    return std::any_of(wants.begin(), wants.end(), [&](const auto& want) {
+      return std::any_of(want.second.ranges.begin(), want.second.ranges.end(),
+                         [&](const sync::Range& range) { return range.from == number && range.to == number; });
+    });
+  };
+  CHECK(asks_for(2));
+  CHECK(asks_for(6));
+}
