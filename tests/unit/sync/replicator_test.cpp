@@ -360,6 +360,10 @@ TEST_CASE_FIXTURE(Stage, "what a peer said it holds is remembered, and only grow
   answer(2, true, {{id(1), {id(1), {7, 7}}}});
   CHECK(r.peer_has(key(2), {id(1), {7, 0}}));
   CHECK_FALSE(r.peer_has(key(3), {id(1), {1, 0}}));
+  CHECK_FALSE(r.peer_has(key(2), {id(1), {7, 8}}));  // another branch
+  clock(2, {{{id(1), {8, 8}}, 5}});
+  CHECK_FALSE(r.peer_has(key(2), {id(1), {5, 5}}));  // beyond its cut
+  CHECK(r.peer_has(key(2), {id(1), {4, 4}}));
 }
 
 TEST_CASE_FIXTURE(Stage, "clocks of any number and time do no harm") {
