@@ -47,6 +47,7 @@ struct Engine::Impl {
   uint64_t refusals_at_ms = 0;
   std::map<std::string, uint64_t> refused_logged;
   Bytes sweep_from;
+  std::vector<std::pair<uint32_t, ipld::Cid>> left;  ///< In this turn; their pins go once that is durable.
   bool channels_changed = false;
   bool unsynced = false;
   bool reload_due = false;

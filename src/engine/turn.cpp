@@ -215,6 +215,7 @@ Result<void> Engine::Impl::commit() {
 }
 
 void Engine::Impl::discard(const Error& error) {
+  left.clear();
   log::error("engine", "a commit failed: nothing of it was kept", {{"why", error.message}});
   if (const auto loaded = load(); !loaded) {
     log::error("engine", "the store cannot be read: trying again", {{"why", loaded.error().message}});
@@ -237,6 +238,7 @@ void Engine::Impl::conclude(const std::set<uint32_t>& settled) {
     if (const auto synced = world.ports.store.sync(); !synced) return discard(synced.error());
     unsynced = false;
   }
+  for (const auto& [number, cid] : std::exchange(left, {})) pins.release(number, cid);
   answer(nullptr);
   talking.insert(settled.begin(), settled.end());
   each(std::exchange(talking, {}), [this](Channel& channel) {
