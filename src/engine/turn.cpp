@@ -13,6 +13,7 @@ constexpr uint64_t kManifestRetryMs = 10'000;
 constexpr uint64_t kRequestSweepMs = 60'000;
 constexpr size_t kRequestSweepMax = 10'000;
 constexpr uint64_t kRefusalsLogMs = 60'000;
+constexpr uint64_t kFailureLogMs = 60'000;
 constexpr uint64_t kAskMsMax = 4'000;
 constexpr uint64_t kIdleTickMs = 1'000;
 
@@ -216,7 +217,12 @@ Result<void> Engine::Impl::commit() {
 
 void Engine::Impl::discard(const Error& error) {
   left.clear();
-  log::error("engine", "a commit failed: nothing of it was kept", {{"why", error.message}});
+  ++failed_commits;
+  if (const uint64_t now = world.now_ms(); now >= failure_log_at_ms) {
+    failure_log_at_ms = now + kFailureLogMs;
+    log::error("engine", "a commit failed: nothing of it was kept",
+               {{"why", error.message}, {"times", std::exchange(failed_commits, 0)}});
+  }
   if (const auto loaded = load(); !loaded) {
     log::error("engine", "the store cannot be read: trying again", {{"why", loaded.error().message}});
     reload_due = true;
