@@ -110,7 +110,8 @@ Config parse(const std::vector<std::string>& arguments) {
   } catch (const CLI::FileError& e) {
     throw Failure{kExitConfig, fmt::format("the configuration file cannot be read: {}", e.what())};
   } catch (const CLI::ConfigError& e) {
-    throw Failure{kExitConfig, fmt::format("the configuration file is wrong: {}", e.what())};
+    throw Failure{kExitConfig, fmt::format("the configuration file is wrong: {} (its settings are data, socket, kubo, "
+                                               "kubo-auth-file and log-level, as in: log-level = \"info\")", e.what())};
   } catch (const CLI::ParseError& e) {
     throw Failure{app.exit(e) == 0 ? kExitStopped : kExitUsage, ""};
   }

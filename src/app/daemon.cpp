@@ -7,11 +7,11 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <atomic>
 #include <chrono>
 #include <csignal>
 
 #include "app/identity_file.h"
+#include "app/inbox.h"
 #include "app/notify.h"
 #include "app/worker.h"
 #include "engine/engine.h"
@@ -27,8 +27,6 @@ namespace ptwop::app {
 namespace {
 
 namespace asio = boost::asio;
-
-constexpr size_t kQueuedBytesMax = 16 << 20;
 
 class SystemClock final : public Clock {
  public:
@@ -80,7 +78,7 @@ class Daemon {
   std::unique_ptr<engine::Engine> engine_;    ///< Used by the engine's thread only.
   uint64_t tick_at_ms_ = 0;
   std::vector<EngineJob> engine_jobs_;        ///< Not handed over yet.
-  std::atomic<size_t> queued_bytes_{0};       ///< Of messages on their way to the engine's thread.
+  Inbox inbox_;
   Worker engine_worker_;
   Worker reader_worker_;
   int exit_code_ = kExitStopped;
@@ -106,6 +104,8 @@ Daemon::Daemon(const Config& config, store::DataFolder folder, access::Identity 
   backend_.data = config_.data;
   backend_.submit = [this](EngineJob job) { to_engine(std::move(job)); };
   backend_.kubo_refused = [this] { return kubo_.snapshot().bad_answers; };
+  backend_.kubo_trouble = [this] { return kubo_.snapshot().last_error; };
+  backend_.messages_dropped = [this] { return inbox_.dropped(); };
   backend_.read = [this](std::function<void()> job) { reader_worker_.run(std::move(job)); };
   backend_.stop = [this] { asio::post(loop_, [this] { stop(); }); };
 }
@@ -139,10 +139,9 @@ kubo::Events Daemon::kubo_events() {
   };
   events.on_message = [this](const ipld::Cid& channel, std::string_view from, Bytes message) {
     const size_t bytes = message.size();
-    if (queued_bytes_ + bytes > kQueuedBytesMax) return;  // pubsub may lose; memory may not grow without end
-    queued_bytes_ += bytes;
+    if (!inbox_.enter(bytes)) return;
     to_engine([this, channel, bytes, from = std::string(from), message = std::move(message)](engine::Engine& engine) {
-      queued_bytes_ -= bytes;
+      inbox_.leave(bytes);
       engine.on_message(channel, from, message);
     });
   };
@@ -169,6 +168,7 @@ void Daemon::follow_kubo() {
 
 bool Daemon::listen() {
   const auto passed = passed_socket();
+  if (passed) config_.socket = "passed in by systemd";
   const auto listening = passed ? server_.adopt(*passed) : server_.listen(config_.socket);
   if (listening) return true;
   log::error("app", listening.error().message, {{"socket", config_.socket}});

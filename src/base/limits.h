@@ -11,6 +11,7 @@ inline constexpr size_t kRequestDepthMax = 64;
 inline constexpr size_t kBatchRequestsMax = 100;
 inline constexpr size_t kInFlightMax = 64;
 inline constexpr size_t kUnreadReplyBytesMax = 1 << 20;
+inline constexpr size_t kUnreadTotalBytesMax = 64 << 20;  ///< On all connections; beyond it each gets one answer at a time.
 inline constexpr size_t kPageDefault = 100;
 inline constexpr size_t kPageMax = 1000;
 inline constexpr size_t kPageBytesMax = 1 << 20;  ///< Values in one page; it ends early, but has at least one.

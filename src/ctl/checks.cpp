@@ -60,9 +60,11 @@ Finding kubo_finding(const Facts& facts) {
             fmt::format("connected to Kubo {}",
                         clean(member_text(member(facts.overview.info, "kubo"), "version"))),
             ""};
+  const std::string_view why = member_text(member(facts.overview.info, "kubo"), "trouble");
   return {"kubo", Verdict::problem,
-          fmt::format("Kubo is not there: nothing syncs. What is written is kept ({} nodes wait) "
-                      "and goes out once Kubo is back.",
+          fmt::format("Kubo is not there{}{}: nothing syncs. What is written is kept ({} nodes "
+                      "wait) and goes out once Kubo is back.",
+                      why.empty() ? "" : ", ", clean(why),
                       member_integer(facts.overview.info, "outbox")),
           "Start it (ipfs daemon). If it runs: tell ptwopd where with --kubo or PTWOP_KUBO (ipfs "
           "config Addresses.API shows it), and "

@@ -48,7 +48,7 @@ void Channel::on_message(std::string_view from, BytesView bytes) {
         list::At& known = there[at->list];
         if (known.position.number <= at->position.number) known = *at;
       }
-    talk_.charge(from, world_.refusals - refused);
+    talk_.charge(trusted ? Talk::account_of(message->sender) : Bytes(from), world_.refusals - refused);
     replicator.on_nodes(message->sender, there, nodes->last, now);
   } else if (auto* clock = std::get_if<sync::ClockMessage>(&message->body)) {
     const bool member = is_member(message->sender);

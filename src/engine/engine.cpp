@@ -113,7 +113,7 @@ void Engine::leave(const std::string& name, Done<bool> done) {
   for (const char kind : {'a', 'l', 'f', 'r'}) world.txn.erase_prefix(Table::meta, meta_key(kind, number));
   world.txn.erase(Table::meta, meta_key('c', number));
   world.must_sync = true;
-  e.pins.release(number, channel->cid());
+  e.left.emplace_back(number, channel->cid());
   e.outbox.forget(number);
   for (auto& waiter : e.waiters)
     if (waiter.channel == number) {

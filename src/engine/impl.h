@@ -45,8 +45,11 @@ struct Engine::Impl {
   uint64_t manifest_at_ms = 0;
   uint64_t sweep_at_ms = 0;
   uint64_t refusals_at_ms = 0;
+  uint64_t failed_commits = 0;  ///< Since the last line about them…
+  uint64_t failure_log_at_ms = 0;  ///< …and when the next is due.
   std::map<std::string, uint64_t> refused_logged;
   Bytes sweep_from;
+  std::vector<std::pair<uint32_t, ipld::Cid>> left;  ///< In this turn; their pins go once that is durable.
   bool channels_changed = false;
   bool unsynced = false;
   bool reload_due = false;

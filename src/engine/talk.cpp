@@ -19,6 +19,9 @@ constexpr size_t kFetchingMax = 64;
 constexpr double kBudgetBytesPerMs = 32 << 10, kBudgetBytesMax = 64 << 20;
 constexpr size_t kBudgetFloorBytes = 4 << 10;
 constexpr size_t kBudgetsMax = 1024;
+// What one member may cost: half of that, so that one of several beside one Kubo leaves room for the others. Strangers'
+// identities cost nothing to make, so what they send is on their Kubo peer's account alone.
+constexpr double kMemberShare = 0.5;
 constexpr double kRefusalCost = 64 << 10;
 constexpr size_t kAnswersMax = 64;
 constexpr size_t kFetchingForStrangersMax = 8;
@@ -26,7 +29,9 @@ constexpr size_t kFreshLargeMax = 512;
 
 }  // namespace
 
-bool Talk::within_budget(std::string_view from, size_t bytes) {
+std::string Talk::account_of(const list::PublicKey& member) { return "member " + Bytes(member.view()); }
+
+bool Talk::within_budget(std::string_view from, size_t bytes, double share) {
   const uint64_t now = world_.now_ms();
   auto it = budgets_.find(from);
   if (it == budgets_.end()) {
@@ -35,10 +40,11 @@ bool Talk::within_budget(std::string_view from, size_t bytes) {
                                            [](const auto& a, const auto& b) { return a.second.at_ms < b.second.at_ms; });
       budgets_.erase(oldest);
     }
-    it = budgets_.emplace(from, Budget{kBudgetBytesMax, now}).first;
+    it = budgets_.emplace(from, Budget{share * kBudgetBytesMax, now}).first;
   }
   Budget& budget = it->second;
-  budget.tokens = std::min(kBudgetBytesMax, budget.tokens + static_cast<double>(now - budget.at_ms) * kBudgetBytesPerMs);
+  budget.tokens = std::min(share * kBudgetBytesMax,
+                           budget.tokens + static_cast<double>(now - budget.at_ms) * share * kBudgetBytesPerMs);
   budget.at_ms = now;
   const auto cost = static_cast<double>(std::max(bytes, kBudgetFloorBytes));
   if (budget.tokens < cost) return false;
@@ -54,7 +60,7 @@ std::optional<sync::Message> Talk::receive(std::string_view from, BytesView byte
     world_.refuse(kind);
     return std::nullopt;
   };
-  if (!within_budget(from, bytes.size())) return refuse("over_budget");
+  if (!within_budget(from, bytes.size(), 1)) return refuse("over_budget");
   Bytes covered;
   auto message = sync::decode(bytes, covered);
   if (!message) return refuse(message.error().code == Code::too_large ? "oversized" : "malformed_message");
@@ -63,7 +69,9 @@ std::optional<sync::Message> Talk::receive(std::string_view from, BytesView byte
   if (message->sender == world_.me.key() && message->boot == world_.boot) return std::nullopt;
   if (message->channel != channel_) return refuse("other_channel");
   if (!PTWOP_MUTANT(skip_message_signature) && !access::verify(message->sender, "message", covered, message->signature)) return refuse("forged_message");
-  if (!replicator_.admit(*message, is_member(message->sender), world_.now_ms(), world_.wall_ms())) return refuse("replayed");
+  const bool member = is_member(message->sender);
+  if (!replicator_.admit(*message, member, world_.now_ms(), world_.wall_ms())) return refuse("replayed");
+  if (member && !within_budget(account_of(message->sender), bytes.size(), kMemberShare)) return refuse("over_budget");
   return std::move(*message);
 }
 
@@ -77,8 +85,8 @@ void Talk::announce(const sync::LargeNode& large) {
   if (fresh_large_.size() < kFreshLargeMax) fresh_large_.push_back(large);
 }
 
-void Talk::charge(std::string_view from, uint64_t refusals) {
-  if (const auto it = budgets_.find(from); it != budgets_.end()) it->second.tokens -= static_cast<double>(refusals) * kRefusalCost;
+void Talk::charge(std::string_view account, uint64_t refusals) {
+  if (const auto it = budgets_.find(account); it != budgets_.end()) it->second.tokens -= static_cast<double>(refusals) * kRefusalCost;
 }
 
 void Talk::answer(std::vector<Bytes> blocks, std::vector<sync::LargeNode> large, bool complete, Bytes manifest) {

@@ -44,8 +44,10 @@ class Talk {
 
   /// True if this block is to be asked for; false while it is being fetched or too many are.
   bool fetch(const ipld::Cid& cid, bool for_member);
-  /// Something in a peer's message was refused, after it had cost us a signature check or more.
-  void charge(std::string_view from, uint64_t refusals);
+  /// Something in a message was refused, after it had cost us a signature check or more. `account` is who pays: a
+  /// member's own (account_of), or the Kubo peer that a stranger's message came from.
+  void charge(std::string_view account, uint64_t refusals);
+  static std::string account_of(const list::PublicKey& member);
   bool is_fetching(const ipld::Cid& cid) const { return fetching_.contains(cid); }
   void fetched(const ipld::Cid& cid) { fetching_.erase(cid); }
 
@@ -57,7 +59,7 @@ class Talk {
     double tokens = 0;
     uint64_t at_ms = 0;
   };
-  bool within_budget(std::string_view from, size_t bytes);
+  bool within_budget(std::string_view account, size_t bytes, double share);
   void send(std::variant<sync::Nodes, sync::ClockMessage, sync::Want> body);
   sync::Nodes take_fresh();
   sync::ClockMessage clock(bool has_manifest);

@@ -16,6 +16,7 @@ constexpr uint64_t kManifestRetryMs = 10'000;
 constexpr uint64_t kRequestSweepMs = 60'000;
 constexpr size_t kRequestSweepMax = 10'000;
 constexpr uint64_t kRefusalsLogMs = 60'000;
+constexpr uint64_t kFailureLogMs = 60'000;
 constexpr uint64_t kAskMsMax = 4'000;
 constexpr uint64_t kIdleTickMs = 1'000;
 constexpr uint64_t kNever = UINT64_MAX;
@@ -252,7 +253,13 @@ Result<void> Engine::Impl::commit() {
 }
 
 void Engine::Impl::discard(Error error) {
-  log::error("engine", "a commit failed: nothing of it was kept", {{"why", error.message}});
+  left.clear();
+  ++failed_commits;
+  if (const uint64_t now = world.now_ms(); now >= failure_log_at_ms) {
+    failure_log_at_ms = now + kFailureLogMs;
+    log::error("engine", "a commit failed: nothing of it was kept",
+               {{"why", error.message}, {"times", std::exchange(failed_commits, 0)}});
+  }
   if (const auto number = std::exchange(world.damaged, {}); number && channels.contains(*number)) {
     set_aside(*channels.at(*number), error);
     error = fail(Code::overloaded, "nothing was written: one channel's data was just found damaged and it is set aside; try again");
@@ -279,6 +286,7 @@ void Engine::Impl::conclude(const std::set<uint32_t>& settled) {
     if (const auto synced = world.ports.store.sync(); !synced) return discard(synced.error());
     unsynced = false;
   }
+  for (const auto& [number, cid] : std::exchange(left, {})) pins.release(number, cid);
   answer(nullptr);
   talking.insert(settled.begin(), settled.end());
   each(std::exchange(talking, {}), [this](Channel& channel) {

@@ -7,6 +7,7 @@
 #include "base/result.h"
 #include "kubo/address.h"
 #include "net/http_client.h"
+#include "net/once_a_minute.h"
 
 namespace ptwop::kubo {
 
@@ -37,7 +38,10 @@ class Api {
   void cancel(net::HttpClient::Id id) { http_.cancel(id); }
 
  private:
+  void tell_refusal(std::string_view call, const Error& why);
+
   net::HttpClient http_;
+  net::OnceAMinute refusals_;
   ApiAddress address_;
   std::string authorization_;
   std::function<void()> on_trouble_;

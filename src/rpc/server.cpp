@@ -30,7 +30,7 @@ struct Server::Impl : std::enable_shared_from_this<Impl> {
         listener(io_context, [this](int fd, const net::Peer& peer) { accept(fd, peer); }) {}
 
   void accept(int fd, const net::Peer& peer) {
-    auto session = std::make_shared<Session>(loop, fd, SessionPart{dispatcher, stats});
+    auto session = std::make_shared<Session>(loop, fd, SessionPart{dispatcher, stats, pending_of_all});
     if (!peer.permitted)
       return session->refuse(Code::not_permitted,
                              "The user of this process may not use this daemon.");
@@ -79,6 +79,11 @@ struct Server::Impl : std::enable_shared_from_this<Impl> {
   std::shared_ptr<Mailbox> mailbox;
   Dispatcher dispatcher;
   std::unordered_set<std::shared_ptr<Session>> sessions;
+  const std::function<size_t()> pending_of_all = [this] {
+    size_t sum = 0;
+    for (const auto& session : sessions) sum += session->pending();
+    return sum;
+  };
   net::UnixServer listener;
 };
 

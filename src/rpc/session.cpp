@@ -4,7 +4,6 @@
 
 #include <algorithm>
 
-#include "base/limits.h"
 #include "rpc/request_id.h"
 
 namespace ptwop::rpc {
@@ -16,6 +15,8 @@ constexpr size_t kStreamBytes = 256 << 10;
 // What is being read for a client cannot be counted as unread yet: each may become a page. A few at
 // a time hide the way to the reader's thread and back.
 constexpr size_t kLargeInFlightMax = 4;
+// Who has read all but this much is served on, however much the others leave unread.
+constexpr size_t kUnreadFloorBytes = 64 << 10;
 
 }  // namespace
 
@@ -58,14 +59,18 @@ void Session::pump() {
   pause_reading(batch_left() || !room_for_line());
 }
 
+bool Session::crowded() const { return part_.pending_of_all() >= limits::kUnreadTotalBytesMax; }
+
 bool Session::all_in_flight() const {
-  return in_flight_ >= limits::kInFlightMax || large_in_flight_ >= kLargeInFlightMax;
+  return in_flight_ >= limits::kInFlightMax || large_in_flight_ >= kLargeInFlightMax ||
+         (large_in_flight_ > 0 && crowded());
 }
 
 bool Session::room_for_line() {
   if (all_in_flight()) return false;
   const auto room = [this] {
-    return unsent() + held_.size() + kept_ < limits::kUnreadReplyBytesMax;
+    return unread() < limits::kUnreadReplyBytesMax &&
+           (unsent() < kUnreadFloorBytes || !crowded());
   };
   if (room()) return true;
   flush();
@@ -75,8 +80,11 @@ bool Session::room_for_line() {
 /// Held and kept answers wait for the streaming batch, so they must not keep that one back.
 bool Session::room_for(const Batch& batch) {
   if (all_in_flight()) return false;
-  if (unsent() >= limits::kUnreadReplyBytesMax) flush();
-  if (closed() || unsent() >= limits::kUnreadReplyBytesMax) return false;
+  const auto full = [this] {
+    return unsent() >= limits::kUnreadReplyBytesMax || (unsent() >= kUnreadFloorBytes && crowded());
+  };
+  if (full()) flush();
+  if (closed() || full()) return false;
   return batch.streaming || held_.size() + kept_ < limits::kUnreadReplyBytesMax;
 }
 

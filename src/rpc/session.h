@@ -1,11 +1,13 @@
 // One connection: lines in, answers out, within the bounds of rpc.md.
 #pragma once
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "base/json.h"
+#include "base/limits.h"
 #include "net/unix_stream.h"
 #include "rpc/dispatcher.h"
 #include "rpc/framing.h"
@@ -16,6 +18,7 @@ namespace ptwop::rpc {
 struct SessionPart {
   Dispatcher& dispatcher;
   Stats& stats;
+  const std::function<size_t()>& pending_of_all;  ///< Sum of pending() over the connections.
 };
 
 class Session final : public net::UnixStream, public Caller {
@@ -24,6 +27,8 @@ class Session final : public net::UnixStream, public Caller {
 
   /// Nothing is left to be handed to the kernel.
   bool all_sent() const { return unsent() == 0; }
+  /// Bytes of answers that are made and not handed to the kernel, and of pages that are being made.
+  size_t pending() const { return unread() + large_in_flight_ * limits::kPageBytesMax; }
   /// Gives one error of the protocol and ends the connection.
   void refuse(Code code, std::string message);
 
@@ -59,6 +64,8 @@ class Session final : public net::UnixStream, public Caller {
   void start_batch(json::Value document, std::string_view line);
   bool start_next_of_batch();
 
+  size_t unread() const { return unsent() + held_.size() + kept_; }
+  bool crowded() const;
   bool all_in_flight() const;
   bool room_for_line();
   bool room_for(const Batch& batch);

@@ -80,6 +80,10 @@ class FullDisk(unittest.TestCase):
                                ("channel.create", {"name": "new", "type": "kv"})):
             with self.subTest(method=method):
                 self.assertEqual(self.daemon.refusal(method, **params).code, 501)
+        # The log of a full disk must not fill another.
+        for _ in range(100):
+            self.daemon.refusal("count.add", channel="count")
+        self.assertLess(self.daemon.log_path.read_text().count("a commit failed"), 3)
         # Nothing of what was refused shows, and the rest is read as before.
         self.assertEqual(self.daemon.call("kv.get", channel="kv", key="before")["value"], "still here")
         self.assertEqual(self.daemon.call("count.get", channel="count")["value"], counted)

@@ -17,6 +17,7 @@ REQUEST_BYTES_MAX = 4 << 20
 DEPTH_MAX = 64
 IN_FLIGHT_MAX = 64
 UNREAD_BYTES_MAX = 1 << 20
+UNREAD_TOTAL_BYTES_MAX = 64 << 20
 GROWTH_BYTES_MAX = 24 << 20  # what any one attack may leave behind
 
 daemon = None
@@ -304,6 +305,25 @@ class Crowd(Case):
         wait_until(lambda: self.bystander.call("system.stats")["queues"]["connections"] <= 3)
         with daemon.connect() as connection:
             self.assertTrue(connection.call("system.ready")["ready"])
+
+    def test_who_does_not_read_costs_little_together(self):
+        """Each alone may leave 1 MiB and four pages unread; all together far less than that."""
+        count, page_bytes = 150, 800 << 10
+        with contextlib.ExitStack() as crowd:
+            for _ in range(count):
+                connection = crowd.enter_context(daemon.connect())
+                connection.send(request("kv.list", channel="kv", limit=1000) * 20)
+            time.sleep(3)
+            grown = daemon.resident_bytes() - self.resident
+            self.assertLess(grown, UNREAD_TOTAL_BYTES_MAX + int(1.5 * count * page_bytes))
+            # Who reads is served: also pages.
+            for _ in range(5):
+                entries = self.bystander.call("kv.list", channel="kv", limit=1000)["entries"]
+                self.assertEqual(len(entries), 2)
+            # And so is one of them once it reads.
+            for _ in range(20):
+                self.assertEqual(len(connection.read_reply()["result"]["entries"]), 2)
+        wait_until(lambda: daemon.resident_bytes() - self.resident < GROWTH_BYTES_MAX)
 
     def test_refusals_do_not_fill_the_log(self):
         before = daemon.log_path.stat().st_size

@@ -82,6 +82,22 @@ class Secrets(Case):
         for secret in ("let-me-in", "not-this"):
             self.assertNotIn(secret, daemon.log_path.read_text())
 
+    def test_a_secret_that_allows_too_little(self):
+        """Kubo answers, and takes no blocks: that is said, and over once it takes them."""
+        node = self.node("k")
+        allowed = ["/api/v0/version", "/api/v0/id", "/api/v0/pubsub"]
+        node.config("API.Authorizations", {"ptwop": {"AuthSecret": "basic:me:right", "AllowedPaths": allowed}})
+        node.start()
+        daemon = self.daemon("a", node, extra=["--kubo-auth-file", self.secret_file("basic:me:right")])
+        wait_until(lambda: connected(daemon))
+        daemon.call("channel.create", name="c", type="kv")
+        self.log_says(daemon, r"Kubo refuses a call.*block/put.*AllowedPaths")
+        self.assertGreater(daemon.call("system.info")["outbox"], 0)
+        node.stop()
+        node.config("API.Authorizations", {"ptwop": {"AuthSecret": "basic:me:right", "AllowedPaths": ["/api/v0"]}})
+        node.start()
+        wait_until(lambda: daemon.call("system.info")["outbox"] == 0, 60)
+
     def test_without_a_secret_it_serves_offline(self):
         node = self.node("k")
         node.config("API.Authorizations", {"ptwop": {"AuthSecret": "basic:me:right", "AllowedPaths": ["/api/v0"]}})
@@ -89,6 +105,8 @@ class Secrets(Case):
         daemon = self.daemon("a", node)
         self.log_says(daemon, r"kubo-auth-file|authoriz|secret|403")
         self.assertFalse(connected(daemon))
+        self.assertIn("HTTP 403", daemon.call("system.info")["kubo"]["trouble"])
+        self.assertIn("HTTP 403", " ".join(daemon.ctl("doctor").stdout.split()))
         daemon.stop()
         daemon.extra = ["--kubo-auth-file", self.secret_file("basic:me:right")]
         daemon.start()

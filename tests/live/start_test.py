@@ -104,6 +104,8 @@ class Configuration(Case):
         for text in ('no-such-setting = "x"\n', 'log-level = "loud"\n', "nonsense\n", 'check-config = true\n'):
             file.write_text(text)
             self.refuses(CONFIG, "configuration file|log level", *data, "--config", file)
+        file.write_text('log_level = "info"\n')
+        self.refuses(CONFIG, "log_level.*log-level", *data, "--config", file)
         self.refuses(CONFIG, "107 bytes", *data, "--socket", self.folder / ("x" * 108))
         self.assertFalse((self.folder / "data").exists(), "a wrong configuration left a data folder behind")
 

@@ -27,7 +27,8 @@ std::string info_head(const Backend& backend) {
     w.boolean(*kubo.pubsub);
   else
     w.null();
-  w.end_object();
+  w.key("trouble");
+  text_or_null(w, backend.kubo_trouble ? backend.kubo_trouble() : "").end_object();
   w.key("channels")
       .number(uint64_t{backend.directory ? backend.directory->all().size() : 0})
       .key("data")
@@ -59,7 +60,7 @@ void refused_group(json::Writer& w, const Stats& rpc, uint64_t kubo,
   w.end_object();
 }
 
-std::string render_stats(const Stats& rpc, uint64_t kubo_refused,
+std::string render_stats(const Stats& rpc, uint64_t kubo_refused, uint64_t messages_dropped,
                          const engine::EngineStats& engine) {
   std::string out;
   json::Writer w(out);
@@ -72,7 +73,8 @@ std::string render_stats(const Stats& rpc, uint64_t kubo_refused,
   group(w, "messages",
         {{"sent", engine.messages_sent},
          {"received", engine.messages_received},
-         {"nodes", engine.nodes_received}});
+         {"nodes", engine.nodes_received},
+         {"dropped", messages_dropped}});
   group(w, "blocks", {{"put", engine.blocks_put}, {"fetched", engine.blocks_fetched}});
   group(w, "bytes", {{"sent", engine.bytes_sent}, {"received", engine.bytes_received}});
   group(w, "queues",
@@ -114,10 +116,11 @@ Result<void> system_ready(Request& request) {
 }
 
 Result<void> system_stats(Request& request) {
-  const auto& count = request.backend.kubo_refused;
+  const auto count = [](const std::function<uint64_t()>& of) { return of ? of() : 0; };
   request.backend.submit([later = request.later(), rpc = request.stats,
-                          kubo_refused = count ? count() : 0](engine::Engine& engine) {
-    later.result(render_stats(rpc, kubo_refused, engine.stats()));
+                          kubo = count(request.backend.kubo_refused),
+                          dropped = count(request.backend.messages_dropped)](engine::Engine& engine) {
+    later.result(render_stats(rpc, kubo, dropped, engine.stats()));
   });
   return {};
 }

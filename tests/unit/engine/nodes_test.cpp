@@ -436,3 +436,20 @@ TEST_CASE("an old copy of a folder does not continue its list once it hears of m
   write();
   CHECK(data_lists() == 2);
 }
+
+TEST_CASE_FIXTURE(Count, "a member that sends too much leaves its Kubo peer's room to the others") {
+  sync::Nodes noise;
+  noise.nodes.assign(8, Bytes(60 << 10, 'x'));
+  for (int i = 0; i < 100; ++i) deliver(noise);
+  const uint64_t over = refused("over_budget");
+  CHECK(over > 20);
+  CHECK(over < 80);
+  // Another sender behind the same Kubo.
+  deliver(sync::Nodes{}, true);
+  CHECK(refused("over_budget") == over);
+  // And the member again, a little later.
+  run_ms(5'000);
+  deliver({node(add(3))});
+  CHECK(refused("over_budget") == over);
+  CHECK(value() == 3);
+}

@@ -199,6 +199,26 @@ TEST_CASE_FIXTURE(Own, "leaving a channel whose nodes are on their way to Kubo d
   CHECK(engine->stats().outbox == 0);
 }
 
+TEST_CASE_FIXTURE(Own, "a channel that could not be left stays pinned") {
+  run_ms(100);
+  std::optional<bool> left;
+  const auto leave = [&] {
+    log.clear();
+    engine->leave("c", [&](Result<bool> r) { left = r.ok(); });
+    engine->turn();
+  };
+  disk.fail_commits = true;
+  leave();
+  CHECK(left == false);
+  CHECK(at("unpin") == log.size());
+  REQUIRE(engine->directory().find("c"));
+  disk.fail_commits = false;
+  leave();
+  CHECK(left == true);
+  CHECK(at("unpin") < log.size());
+  CHECK(at("durable") < at("unpin"));
+}
+
 TEST_CASE_FIXTURE(Own, "a write and a leave in one turn leave nothing in the outbox") {
   write(add());
   engine->leave("c", [](Result<bool> r) { CHECK(r.ok()); });

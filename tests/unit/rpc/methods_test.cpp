@@ -311,4 +311,6 @@ TEST_CASE("what was no good as it came from Kubo is counted") {
   CHECK(member(client.call("system.stats"), "refused") == "{}");
   daemon.on_loop([&] { daemon.backend.kubo_refused = [] { return uint64_t{3}; }; });
   CHECK(member(client.call("system.stats"), "refused") == R"({"kubo":3})");
+  daemon.on_loop([&] { daemon.backend.messages_dropped = [] { return uint64_t{7}; }; });
+  CHECK(member(client.call("system.stats"), "messages").find(R"("dropped":7)") != std::string::npos);
 }
