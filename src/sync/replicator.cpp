@@ -22,6 +22,7 @@ constexpr uint64_t kAnswerMs = 1'000;
 constexpr unsigned kBackoffMax = 5;
 constexpr unsigned kTriesMax = 12;
 constexpr size_t kCutsMax = 4;
+constexpr uint64_t kBranchSpan = 63;  // a fork lies at or below the place where it is seen
 
 }  // namespace
 
@@ -305,7 +306,8 @@ Replicator::Output Replicator::tick(uint64_t now_ms, bool need_manifest) {
     wanted.held_when_asked = held(list);
     const auto mine = holdings_.find(list);
     for (const uint64_t number : wanted.cuts)
-      if (mine == holdings_.end() || !mine->second.cut || number < mine->second.cut) ask.ranges.push_back({list, number, number});
+      if (mine == holdings_.end() || !mine->second.cut || number < mine->second.cut)
+        ask.ranges.push_back({list, number > kBranchSpan ? number - kBranchSpan : 1, number});
     const bool cut = mine != holdings_.end() && mine->second.cut;
     if (wanted.to > held(list) && !cut) ask.ranges.push_back({list, held(list) + (PTWOP_MUTANT(want_too_little) ? 2 : 1), wanted.to});
   }

@@ -154,7 +154,8 @@ class BadKubo(unittest.TestCase):
             for n in range(1, number + 1):
                 self.assertEqual(b.call("kv.get", channel="kv", key=f"k{n}"), a.call("kv.get", channel="kv", key=f"k{n}"))
             wait_until(lambda: a.call("system.info")["outbox"] == 0, 90)
-            self.assertEqual(a.call("system.stats")["refused"], {})
+            # A bit that fell in a pubsub message makes a forgery of it; nothing else was to be refused.
+            self.assertLessEqual(set(a.call("system.stats")["refused"]), {"kubo", "forged_message", "malformed_message", "not_canonical"})
             print(f"  {api.done}; {number} rounds; {a.resident_bytes() >> 20} MiB resident")
 
 

@@ -566,7 +566,7 @@ void Checker::on_published(size_t replica, const ipld::Cid& channel, BytesView b
       // Another branch is kept as a proof, or was until a lower fork was found.
       const bool heard = !(held && *held == block) && it->second.exposed && node.list.writer != subjects_[replica].key;
       const bool kept = held && *held == block && durable && *durable == block;
-      if (!kept && !heard && !(other && *other == block))
+      if (!kept && !heard && !(other && *other == block) && !written_again(*mirror, it->second.node.at()))
         return fail("durable", fmt::format("{} sends {}, which a crash could still take away", name(replica), where(it->second)));
       it->second.exposed = true;
     }

@@ -51,7 +51,8 @@ constexpr size_t kMinimiseRuns = 400;
 constexpr double kMinimiseSeconds = 40;
 constexpr size_t kExplainedMax = 3;  ///< Of one call: the others are named only.
 constexpr size_t kTraceShown = 80, kActionsShown = 60;
-constexpr unsigned kSeedSecondsMax = 600, kMutantSecondsMax = 30;
+constexpr unsigned kSeedSecondsMax = 600;
+[[maybe_unused]] constexpr unsigned kMutantSecondsMax = 30;  // for builds with the mutants
 
 std::string replay_command(const Options& options, uint64_t seed) {
   std::string out = fmt::format("build/tests/sim/sim --seed {}", seed);
