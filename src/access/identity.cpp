@@ -34,17 +34,22 @@ Result<PublicKey> key_from_did(std::string_view did) {
   };
   if (did.size() > kDidBytesMax || !did.starts_with(kDidPrefix)) return refuse();
   const auto bytes = ipld::from_base58(did.substr(kDidPrefix.size()));
-  if (!bytes || bytes->size() != kMulticodec.size() + PublicKey::kSize || !bytes->starts_with(kMulticodec)) return refuse();
+  if (!bytes || bytes->size() != kMulticodec.size() + PublicKey::kSize ||
+      !bytes->starts_with(kMulticodec))
+    return refuse();
   const auto key = PublicKey::from(BytesView(*bytes).substr(kMulticodec.size()));
   // Refuses small order and off-curve points, to which nothing could be sealed.
   unsigned char x25519[crypto_scalarmult_curve25519_BYTES];
-  if (did_from(key) != did || crypto_sign_ed25519_pk_to_curve25519(x25519, key.raw.data()) != 0) return refuse();
+  if (did_from(key) != did || crypto_sign_ed25519_pk_to_curve25519(x25519, key.raw.data()) != 0)
+    return refuse();
   return key;
 }
 
-bool verify(const PublicKey& key, std::string_view kind, BytesView bytes, const Signature& signature) {
+bool verify(const PublicKey& key, std::string_view kind, BytesView bytes,
+            const Signature& signature) {
   const Bytes text = prefixed(kind, bytes);
-  return crypto_sign_verify_detached(signature.raw.data(), u8(BytesView(text)), text.size(), key.raw.data()) == 0;
+  return crypto_sign_verify_detached(signature.raw.data(), u8(BytesView(text)), text.size(),
+                                     key.raw.data()) == 0;
 }
 
 Identity Identity::make(Entropy& entropy) {
@@ -56,7 +61,8 @@ Identity Identity::make(Entropy& entropy) {
 }
 
 Result<Identity> Identity::from_seed(BytesView seed) {
-  if (seed.size() != crypto_sign_SEEDBYTES) return fail(Code::corrupt, "an identity's private key has 32 bytes");
+  if (seed.size() != crypto_sign_SEEDBYTES)
+    return fail(Code::corrupt, "an identity's private key has 32 bytes");
   Identity identity;
   crypto_sign_seed_keypair(identity.public_.raw.data(), identity.secret_.data(), u8(seed));
   return identity;
@@ -83,14 +89,16 @@ Bytes Identity::seed() const {
 Signature Identity::sign(std::string_view kind, BytesView bytes) const {
   const Bytes text = prefixed(kind, bytes);
   Signature signature;
-  crypto_sign_detached(signature.raw.data(), nullptr, u8(BytesView(text)), text.size(), secret_.data());
+  crypto_sign_detached(signature.raw.data(), nullptr, u8(BytesView(text)), text.size(),
+                       secret_.data());
   return signature;
 }
 
 std::optional<Bytes> Identity::open(BytesView sealed) const {
   if (sealed.size() < crypto_box_SEALBYTES) return std::nullopt;
   unsigned char public_key[crypto_box_PUBLICKEYBYTES], secret_key[crypto_box_SECRETKEYBYTES];
-  if (crypto_sign_ed25519_pk_to_curve25519(public_key, public_.raw.data()) != 0) return std::nullopt;
+  if (crypto_sign_ed25519_pk_to_curve25519(public_key, public_.raw.data()) != 0)
+    return std::nullopt;
   crypto_sign_ed25519_sk_to_curve25519(secret_key, secret_.data());
   Bytes out(sealed.size() - crypto_box_SEALBYTES, '\0');
   const int bad = crypto_box_seal_open(u8(out), u8(sealed), sealed.size(), public_key, secret_key);

@@ -1,5 +1,5 @@
-// Who signs and who reads: an Ed25519 key, shown as a did:key (https://w3c-ccg.github.io/did-method-key/), whose X25519
-// form receives sealed channel keys.
+// Who signs and who reads: an Ed25519 key, shown as a did:key
+// (https://w3c-ccg.github.io/did-method-key/), whose X25519 form receives sealed channel keys.
 #pragma once
 #include "base/bytes.h"
 #include "base/clock.h"
@@ -13,11 +13,13 @@ using list::Signature;
 
 /// `did:key:z6Mk…`
 std::string did_from(const PublicKey& key);
-/// Refuses any other multicodec, length, or text that is not the canonical form, and keys of small order.
+/// Refuses any other multicodec, length, or text that is not the canonical form, and keys of small
+/// order.
 Result<PublicKey> key_from_did(std::string_view did);
 
 /// True if `signature` over `"ptwop/<kind>/1\0"` and `bytes` is the key's.
-bool verify(const PublicKey& key, std::string_view kind, BytesView bytes, const Signature& signature);
+bool verify(const PublicKey& key, std::string_view kind, BytesView bytes,
+            const Signature& signature);
 
 /// A private key in memory; wiped when destroyed.
 class Identity {
@@ -43,7 +45,8 @@ class Identity {
   std::array<uint8_t, 64> secret_{};
 };
 
-/// Seals to a public key (libsodium's sealed box under the key's X25519 form): only its holder can open it.
+/// Seals to a public key (libsodium's sealed box under the key's X25519 form): only its holder can
+/// open it.
 Result<Bytes> seal(const PublicKey& to, BytesView secret);
 
 }  // namespace ptwop::access

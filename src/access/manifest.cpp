@@ -53,7 +53,8 @@ Result<Manifest> read_manifest(BytesView block) {
   r.expect_key("signature");
   const BytesView signature = r.bytes(Signature::kSize);
   PTWOP_CHECK(r.finish("manifest"));
-  if (m.type.empty() || m.type.size() > kTypeBytesMax) return fail(Code::invalid_params, "a manifest's type is out of bounds");
+  if (m.type.empty() || m.type.size() > kTypeBytesMax)
+    return fail(Code::invalid_params, "a manifest's type is out of bounds");
   if (!verify(m.creator, "manifest", encode(m, nullptr), Signature::from(signature)))
     return fail(Code::invalid_params, "a manifest's signature does not verify");
   m.cid = ipld::Cid::of(block);

@@ -1,4 +1,5 @@
-// The manifest of a channel: public, immutable; its CID is the channel's address (formats.md, "Manifest").
+// The manifest of a channel: public, immutable; its CID is the channel's address (formats.md,
+// "Manifest").
 #pragma once
 #include "access/identity.h"
 #include "ipld/cid.h"

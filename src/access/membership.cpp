@@ -14,8 +14,11 @@ namespace {
 constexpr size_t kSecretBytes = 32;
 constexpr size_t kReadersMax = 4096;
 
-constexpr std::array<std::pair<Role, std::string_view>, 5> kRoles = {{
-    {Role::none, "none"}, {Role::read, "read"}, {Role::send, "send"}, {Role::write, "write"}, {Role::admin, "admin"}}};
+constexpr std::array<std::pair<Role, std::string_view>, 5> kRoles = {{{Role::none, "none"},
+                                                                      {Role::read, "read"},
+                                                                      {Role::send, "send"},
+                                                                      {Role::write, "write"},
+                                                                      {Role::admin, "admin"}}};
 
 Bytes commitment_of(BytesView secret) {
   Bytes out(32, '\0');
@@ -29,7 +32,8 @@ Bytes public_part(BytesView secret) {
   return out;
 }
 
-Bytes sealed_text(const ipld::Cid& channel, BytesView epoch_key, const PublicKey& recipient, BytesView secret) {
+Bytes sealed_text(const ipld::Cid& channel, BytesView epoch_key, const PublicKey& recipient,
+                  BytesView secret) {
   ipld::CborWriter w;
   w.map(4).key("epoch").bytes(epoch_key).key("secret").bytes(secret);
   w.key("channel").bytes(channel.bytes()).key("recipient").bytes(recipient.view());
@@ -66,7 +70,8 @@ std::optional<Role> role_from(std::string_view name) {
   return std::nullopt;
 }
 
-Result<void> Membership::apply(const list::Node& node, const std::vector<Bytes>& ops, const Identity& me) {
+Result<void> Membership::apply(const list::Node& node, const std::vector<Bytes>& ops,
+                               const Identity& me) {
   Membership next = *this;
   for (const Bytes& op : ops) {
     ipld::CborReader r(op);
@@ -130,32 +135,42 @@ void Membership::learn(BytesView epoch_key, BytesView sealed, const Identity& me
   r.expect_key("secret");
   const BytesView secret = r.bytes(kSecretBytes);
   // The sealed text names channel, epoch and recipient: nobody can pass it off as another's.
-  if (!r.ok() || *text != sealed_text(manifest_.cid, epoch_key, me.key(), secret) || public_part(secret) != epoch_key) return;
+  if (!r.ok() || *text != sealed_text(manifest_.cid, epoch_key, me.key(), secret) ||
+      public_part(secret) != epoch_key)
+    return;
   secrets_[Bytes(epoch_key)] = Bytes(secret);
   for (auto& [cid, epoch] : epochs_)
-    if (epoch.key == epoch_key && commitment_of(secret) == epoch.commitment) epoch.secret = Bytes(secret);
+    if (epoch.key == epoch_key && commitment_of(secret) == epoch.commitment)
+      epoch.secret = Bytes(secret);
 }
 
 Result<void> Membership::admits(const list::Node& first, list::Position held) const {
   const PublicKey& writer = first.list.writer;
   if (is_admin(writer)) return {};
-  if (first.list.control) return fail(Code::invalid_params, "a control list by one who is no admin");
-  if (!first.grant) return fail(Code::invalid_params, "a list without a grant by one who is not the creator");
+  if (first.list.control)
+    return fail(Code::invalid_params, "a control list by one who is no admin");
+  if (!first.grant)
+    return fail(Code::invalid_params, "a list without a grant by one who is not the creator");
   for (const Grant& grant : grants_)
-    if (grant.at == *first.grant && (grant.id == writer || PTWOP_MUTANT(anybodys_grant)) && grant.role >= Role::send) return {};
-  if (first.grant->position.number > held.number) return fail(Code::no_manifest, "the grant is not here yet");
+    if (grant.at == *first.grant && (grant.id == writer || PTWOP_MUTANT(anybodys_grant)) &&
+        grant.role >= Role::send)
+      return {};
+  if (first.grant->position.number > held.number)
+    return fail(Code::no_manifest, "the grant is not here yet");
   return fail(Code::invalid_params, "a list whose grant does not exist");
 }
 
 const Grant* Membership::write_grant(const PublicKey& id) const {
   const Grant* best = nullptr;
   for (const Grant& grant : grants_)
-    if (grant.id == id && grant.role >= Role::write && (!best || grant.at < best->at)) best = &grant;
+    if (grant.id == id && grant.role >= Role::write && (!best || grant.at < best->at))
+      best = &grant;
   return best;
 }
 
 const Grant* Membership::find_grant(const PublicKey& id, Role role) const {
-  const auto it = std::find_if(grants_.begin(), grants_.end(), [&](const Grant& g) { return g.id == id && g.role == role; });
+  const auto it = std::find_if(grants_.begin(), grants_.end(),
+                               [&](const Grant& g) { return g.id == id && g.role == role; });
   return it == grants_.end() ? nullptr : &*it;
 }
 
@@ -201,7 +216,8 @@ bool Membership::readable() const {
   return epoch && !epoch->secret.empty();
 }
 
-Result<NewEpoch> make_epoch(const ipld::Cid& channel, const std::vector<PublicKey>& readers, Entropy& entropy) {
+Result<NewEpoch> make_epoch(const ipld::Cid& channel, const std::vector<PublicKey>& readers,
+                            Entropy& entropy) {
   NewEpoch epoch;
   epoch.secret = entropy.bytes(kSecretBytes);
   const Bytes key = public_part(epoch.secret);
@@ -219,7 +235,8 @@ Result<NewEpoch> make_epoch(const ipld::Cid& channel, const std::vector<PublicKe
 Result<Bytes> make_grant(const Membership& membership, const PublicKey& id, Role role) {
   std::vector<std::pair<Bytes, Bytes>> keys;
   if (const Epoch* epoch = membership.current_epoch(); epoch && !epoch->secret.empty()) {
-    PTWOP_TRY(Bytes sealed, seal(id, sealed_text(membership.manifest().cid, epoch->key, id, epoch->secret)));
+    PTWOP_TRY(Bytes sealed,
+              seal(id, sealed_text(membership.manifest().cid, epoch->key, id, epoch->secret)));
     keys.emplace_back(epoch->key, std::move(sealed));
   }
   ipld::CborWriter w;

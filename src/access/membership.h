@@ -1,13 +1,16 @@
-// Who may do what in a channel, and with which keys: evaluated from the control lists (formats.md, "Membership").
+// Who may do what in a channel, and with which keys: evaluated from the control lists (formats.md,
+// "Membership").
 //
-// Now: the creator is the one admin; grants of `read` and `write`; one epoch, opened when the channel is made. What
-// this shows is a function of the set of control nodes applied, whatever their order.
+// Now: the creator is the one admin; grants of `read` and `write`; one epoch, opened when the
+// channel is made. What this shows is a function of the set of control nodes applied, whatever
+// their order.
 //
 // Control operations (DAG-CBOR maps):
 //   {"id": key, "op": "grant", "keys": [[epoch's public key, sealed]…], "role": "write"}
-//   {"op": "epoch", "key": X25519 public key, "keys": [[reader's key, sealed]…], "commit": BLAKE2b-256 of the secret}
-// Sealed is a map {"epoch", "secret", "channel", "recipient"} in a sealed box. An epoch is named by its node's CID; inside
-// that very node it can only be named by its public key.
+//   {"op": "epoch", "key": X25519 public key, "keys": [[reader's key, sealed]…], "commit":
+//   BLAKE2b-256 of the secret}
+// Sealed is a map {"epoch", "secret", "channel", "recipient"} in a sealed box. An epoch is named by
+// its node's CID; inside that very node it can only be named by its public key.
 #pragma once
 #include <map>
 #include <vector>
@@ -57,15 +60,17 @@ class Membership {
     return out;
   }
 
-  /// One accepted control node, once. `me` opens what is sealed to it. Unknown or malformed operations make the node
-  /// void: it is skipped whole, with an error for the log.
+  /// One accepted control node, once. `me` opens what is sealed to it. Unknown or malformed
+  /// operations make the node void: it is skipped whole, with an error for the log.
   Result<void> apply(const list::Node& node, const std::vector<Bytes>& ops, const Identity& me);
 
-  /// May this first node open its list? Ok; invalid_params: never; no_manifest: the grant it names is not here yet.
-  /// `held`: the position held of the list that the grant stands in (number 0: none).
+  /// May this first node open its list? Ok; invalid_params: never; no_manifest: the grant it names
+  /// is not here yet. `held`: the position held of the list that the grant stands in (number 0:
+  /// none).
   Result<void> admits(const list::Node& first, list::Position held) const;
 
-  /// A grant under which `id` may write data (the earliest); nothing if none. The creator needs none: see is_admin.
+  /// A grant under which `id` may write data (the earliest); nothing if none. The creator needs
+  /// none: see is_admin.
   const Grant* write_grant(const PublicKey& id) const;
   /// A grant of exactly this role.
   const Grant* find_grant(const PublicKey& id, Role role) const;
@@ -75,7 +80,8 @@ class Membership {
 
   const Epoch* epoch(const ipld::Cid& cid) const;
   const std::map<ipld::Cid, Epoch>& epochs() const { return epochs_; }
-  const Epoch* current_epoch() const;  ///< Null in a public channel, or before its first control node is here.
+  const Epoch* current_epoch()
+      const;  ///< Null in a public channel, or before its first control node is here.
   uint64_t generation() const { return epochs_.size(); }
   bool readable() const;
 
@@ -87,7 +93,8 @@ class Membership {
   Manifest manifest_;
   std::vector<Grant> grants_;
   std::map<ipld::Cid, Epoch> epochs_;
-  std::map<Bytes, Bytes> secrets_;  ///< By the epoch's public key: opened, not yet or already bound to its epoch.
+  std::map<Bytes, Bytes>
+      secrets_;  ///< By the epoch's public key: opened, not yet or already bound to its epoch.
 };
 
 /// A new epoch: its operation, sealed to `readers`, and its secret.
@@ -95,7 +102,8 @@ struct NewEpoch {
   Bytes op;
   Bytes secret;
 };
-Result<NewEpoch> make_epoch(const ipld::Cid& channel, const std::vector<PublicKey>& readers, Entropy& entropy);
+Result<NewEpoch> make_epoch(const ipld::Cid& channel, const std::vector<PublicKey>& readers,
+                            Entropy& entropy);
 
 /// A grant, with the current epoch's secret sealed to `id`.
 Result<Bytes> make_grant(const Membership& membership, const PublicKey& id, Role role);

@@ -20,17 +20,22 @@ std::string env(const char* name) {
   return value ? value : "";
 }
 
-bool system_service() { return ::geteuid() == 0 && env("XDG_RUNTIME_DIR").empty() && !env("STATE_DIRECTORY").empty(); }
+bool system_service() {
+  return ::geteuid() == 0 && env("XDG_RUNTIME_DIR").empty() && !env("STATE_DIRECTORY").empty();
+}
 
 std::string default_data() {
-  if (const std::string dir = env("STATE_DIRECTORY"); !dir.empty()) return dir.substr(0, dir.find(':'));
+  if (const std::string dir = env("STATE_DIRECTORY"); !dir.empty())
+    return dir.substr(0, dir.find(':'));
   if (const std::string dir = env("XDG_STATE_HOME"); !dir.empty()) return dir + "/ptwop";
-  if (const std::string home = env("HOME"); !home.empty() && !system_service()) return home + "/.local/state/ptwop";
+  if (const std::string home = env("HOME"); !home.empty() && !system_service())
+    return home + "/.local/state/ptwop";
   return "/var/lib/ptwop";
 }
 
 std::string default_socket(const std::string& data) {
-  if (const std::string dir = env("RUNTIME_DIRECTORY"); !dir.empty()) return dir.substr(0, dir.find(':')) + "/rpc.sock";
+  if (const std::string dir = env("RUNTIME_DIRECTORY"); !dir.empty())
+    return dir.substr(0, dir.find(':')) + "/rpc.sock";
   if (const std::string dir = env("XDG_RUNTIME_DIR"); !dir.empty()) return dir + "/ptwop/rpc.sock";
   return data + "/rpc.sock";
 }
@@ -41,7 +46,8 @@ std::string default_file() {
   std::string home = env("XDG_CONFIG_HOME");
   if (home.empty() && !env("HOME").empty()) home = env("HOME") + "/.config";
   std::error_code ignored;
-  for (const std::string& path : {home.empty() ? "" : home + "/ptwop/ptwopd.toml", std::string("/etc/ptwop/ptwopd.toml")})
+  for (const std::string& path :
+       {home.empty() ? "" : home + "/ptwop/ptwopd.toml", std::string("/etc/ptwop/ptwopd.toml")})
     if (!path.empty() && fs::is_regular_file(path, ignored)) return path;
   return "";
 }
@@ -56,26 +62,32 @@ std::string absolute(const std::string& path) {
 std::string wrong_with(const Config& config) {
   if (config.data.empty()) return "the data folder is an empty path: give --data DIR";
   if (config.socket.size() > net::kSocketPathBytesMax)
-    return fmt::format("the socket's path is longer than {} bytes: give a shorter --socket", net::kSocketPathBytesMax);
+    return fmt::format("the socket's path is longer than {} bytes: give a shorter --socket",
+                       net::kSocketPathBytesMax);
   if (!config.kubo.empty() && config.kubo != "none")
-    if (const auto address = kubo::parse_api_address(config.kubo); !address) return "--kubo: " + address.error().message;
+    if (const auto address = kubo::parse_api_address(config.kubo); !address)
+      return "--kubo: " + address.error().message;
   return "";
 }
 
-// CLI11 lets the configuration file win over the environment; rpc.md wants it the other way round. So what the
-// environment says is read as if it were said by flags, unless the flag itself is there.
+// CLI11 lets the configuration file win over the environment; rpc.md wants it the other way round.
+// So what the environment says is read as if it were said by flags, unless the flag itself is
+// there.
 std::vector<std::string> with_environment(std::vector<std::string> arguments) {
-  constexpr std::pair<std::string_view, const char*> kVariables[] = {{"--data", "PTWOP_DATA"},
-                                                                     {"--socket", "PTWOP_SOCKET"},
-                                                                     {"--kubo", "PTWOP_KUBO"},
-                                                                     {"--kubo-auth-file", "PTWOP_KUBO_AUTH_FILE"},
-                                                                     {"--log-level", "PTWOP_LOG_LEVEL"}};
+  constexpr std::pair<std::string_view, const char*> kVariables[] = {
+      {"--data", "PTWOP_DATA"},
+      {"--socket", "PTWOP_SOCKET"},
+      {"--kubo", "PTWOP_KUBO"},
+      {"--kubo-auth-file", "PTWOP_KUBO_AUTH_FILE"},
+      {"--log-level", "PTWOP_LOG_LEVEL"}};
   const size_t given = arguments.size();
   for (const auto& [flag, variable] : kVariables) {
     const std::string assigned = std::string(flag) + '=';
-    const bool there = std::any_of(arguments.begin(), arguments.begin() + static_cast<ptrdiff_t>(given),
-                                   [&](const std::string& a) { return a == flag || a.starts_with(assigned); });
-    if (const std::string value = env(variable); !there && !value.empty()) arguments.push_back(assigned + value);
+    const bool there =
+        std::any_of(arguments.begin(), arguments.begin() + static_cast<ptrdiff_t>(given),
+                    [&](const std::string& a) { return a == flag || a.starts_with(assigned); });
+    if (const std::string value = env(variable); !there && !value.empty())
+      arguments.push_back(assigned + value);
   }
   return arguments;
 }
@@ -92,14 +104,25 @@ Config parse(const std::vector<std::string>& arguments) {
   std::string level = "info";
   CLI::App app("PtwopDB's daemon: a database beside your Kubo (IPFS) node.", "ptwopd");
   app.set_version_flag("--version", std::string("ptwopd ") + PTWOP_VERSION);
-  app.add_option("--data", config.data, "Data folder: one identity, one daemon (env PTWOP_DATA)")->type_name("DIR");
-  app.add_option("--socket", config.socket, "Unix socket for JSON-RPC (env PTWOP_SOCKET)")->type_name("PATH");
-  app.add_option("--kubo", config.kubo, "Kubo's API: URL or multiaddr, or 'none'; default: where Kubo says it is (env PTWOP_KUBO)")->type_name("ADDRESS");
-  app.add_option("--kubo-auth-file", config.kubo_auth_file, "File with 'bearer:TOKEN' or 'basic:USER:PASSWORD' (env PTWOP_KUBO_AUTH_FILE)")->type_name("FILE");
-  app.add_option("--log-level", level, "debug, info, warn or error (env PTWOP_LOG_LEVEL)")->type_name("L");
-  app.add_flag("--check-config", config.check, "Say what would apply, and exit")->configurable(false);
+  app.add_option("--data", config.data, "Data folder: one identity, one daemon (env PTWOP_DATA)")
+      ->type_name("DIR");
+  app.add_option("--socket", config.socket, "Unix socket for JSON-RPC (env PTWOP_SOCKET)")
+      ->type_name("PATH");
+  app.add_option(
+         "--kubo", config.kubo,
+         "Kubo's API: URL or multiaddr, or 'none'; default: where Kubo says it is (env PTWOP_KUBO)")
+      ->type_name("ADDRESS");
+  app.add_option("--kubo-auth-file", config.kubo_auth_file,
+                 "File with 'bearer:TOKEN' or 'basic:USER:PASSWORD' (env PTWOP_KUBO_AUTH_FILE)")
+      ->type_name("FILE");
+  app.add_option("--log-level", level, "debug, info, warn or error (env PTWOP_LOG_LEVEL)")
+      ->type_name("L");
+  app.add_flag("--check-config", config.check, "Say what would apply, and exit")
+      ->configurable(false);
   const std::string file = default_file();
-  app.set_config("--config", file, "Configuration file (TOML) (env PTWOP_CONFIG)", !env("PTWOP_CONFIG").empty())->type_name("FILE");
+  app.set_config("--config", file, "Configuration file (TOML) (env PTWOP_CONFIG)",
+                 !env("PTWOP_CONFIG").empty())
+      ->type_name("FILE");
   app.allow_config_extras(CLI::config_extras_mode::error);
   try {
     const std::vector<std::string> all = with_environment(arguments);
@@ -110,8 +133,11 @@ Config parse(const std::vector<std::string>& arguments) {
   } catch (const CLI::FileError& e) {
     throw Failure{kExitConfig, fmt::format("the configuration file cannot be read: {}", e.what())};
   } catch (const CLI::ConfigError& e) {
-    throw Failure{kExitConfig, fmt::format("the configuration file is wrong: {} (its settings are data, socket, kubo, "
-                                               "kubo-auth-file and log-level, as in: log-level = \"info\")", e.what())};
+    throw Failure{
+        kExitConfig,
+        fmt::format("the configuration file is wrong: {} (its settings are data, socket, kubo, "
+                    "kubo-auth-file and log-level, as in: log-level = \"info\")",
+                    e.what())};
   } catch (const CLI::ParseError& e) {
     throw Failure{app.exit(e) == 0 ? kExitStopped : kExitUsage, ""};
   }
@@ -122,7 +148,8 @@ Config parse(const std::vector<std::string>& arguments) {
   if (config.socket.empty()) config.socket = default_socket(config.data);
   config.data = absolute(config.data);
   config.socket = absolute(config.socket);
-  if (const std::string wrong = wrong_with(config); !wrong.empty()) throw Failure{kExitConfig, wrong};
+  if (const std::string wrong = wrong_with(config); !wrong.empty())
+    throw Failure{kExitConfig, wrong};
   return config;
 }
 
@@ -149,10 +176,13 @@ std::optional<Config> reread_config(const Config& running, std::string& why) {
 
 std::string describe(const Config& config) {
   constexpr std::string_view kLevels[] = {"debug", "info", "warn", "error"};
-  std::string out = fmt::format("# from {}\n", config.file.empty() ? "flags, environment and defaults" : config.file);
+  std::string out = fmt::format(
+      "# from {}\n", config.file.empty() ? "flags, environment and defaults" : config.file);
   out += fmt::format("data = \"{}\"\nsocket = \"{}\"\n", config.data, config.socket);
-  out += config.kubo.empty() ? "# kubo: where Kubo says it is ($IPFS_PATH/api, ~/.ipfs/api)\n" : fmt::format("kubo = \"{}\"\n", config.kubo);
-  if (!config.kubo_auth_file.empty()) out += fmt::format("kubo-auth-file = \"{}\"\n", config.kubo_auth_file);
+  out += config.kubo.empty() ? "# kubo: where Kubo says it is ($IPFS_PATH/api, ~/.ipfs/api)\n"
+                             : fmt::format("kubo = \"{}\"\n", config.kubo);
+  if (!config.kubo_auth_file.empty())
+    out += fmt::format("kubo-auth-file = \"{}\"\n", config.kubo_auth_file);
   return out + fmt::format("log-level = \"{}\"\n", kLevels[static_cast<size_t>(config.log_level)]);
 }
 

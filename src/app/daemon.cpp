@@ -32,7 +32,8 @@ class SystemClock final : public Clock {
  public:
   uint64_t wall_ms() const override {
     using namespace std::chrono;
-    return static_cast<uint64_t>(duration_cast<milliseconds>(system_clock::now().time_since_epoch()).count());
+    return static_cast<uint64_t>(
+        duration_cast<milliseconds>(system_clock::now().time_since_epoch()).count());
   }
   uint64_t mono_ms() const override { return app::mono_ms(); }
 };
@@ -75,9 +76,9 @@ class Daemon {
   kubo::Adapter adapter_{loop_, kubo_};
   std::optional<access::Identity> identity_;  ///< Until the engine takes it.
   std::unique_ptr<store::RocksStore> store_;
-  std::unique_ptr<engine::Engine> engine_;    ///< Used by the engine's thread only.
+  std::unique_ptr<engine::Engine> engine_;  ///< Used by the engine's thread only.
   uint64_t tick_at_ms_ = 0;
-  std::vector<EngineJob> engine_jobs_;        ///< Not handed over yet.
+  std::vector<EngineJob> engine_jobs_;  ///< Not handed over yet.
   Inbox inbox_;
   Worker engine_worker_;
   Worker reader_worker_;
@@ -110,7 +111,8 @@ Daemon::Daemon(const Config& config, store::DataFolder folder, access::Identity 
   backend_.stop = [this] { asio::post(loop_, [this] { stop(); }); };
 }
 
-// On the loop's thread. What all connections that are ready bring goes over together: fewer and larger turns.
+// On the loop's thread. What all connections that are ready bring goes over together: fewer and
+// larger turns.
 void Daemon::to_engine(EngineJob job) {
   engine_jobs_.push_back(std::move(job));
   if (engine_jobs_.size() == 1) asio::post(loop_, [this] { hand_over(); });
@@ -140,7 +142,8 @@ kubo::Events Daemon::kubo_events() {
   events.on_message = [this](const ipld::Cid& channel, std::string_view from, Bytes message) {
     const size_t bytes = message.size();
     if (!inbox_.enter(bytes)) return;
-    to_engine([this, channel, bytes, from = std::string(from), message = std::move(message)](engine::Engine& engine) {
+    to_engine([this, channel, bytes, from = std::string(from),
+               message = std::move(message)](engine::Engine& engine) {
       inbox_.leave(bytes);
       engine.on_message(channel, from, message);
     });
@@ -152,7 +155,8 @@ kubo::Events Daemon::kubo_events() {
     to_engine([=](engine::Engine& engine) { engine.on_stored(ticket, ok); });
   };
   events.on_block = [this](const ipld::Cid& cid, Result<Bytes> block) {
-    to_engine([cid, block = std::move(block)](engine::Engine& engine) { engine.on_block(cid, block); });
+    to_engine(
+        [cid, block = std::move(block)](engine::Engine& engine) { engine.on_block(cid, block); });
   };
   return events;
 }
@@ -163,7 +167,8 @@ void Daemon::follow_kubo() {
   backend_.kubo = {now.connected, now.version, now.peer_id,
                    known ? std::optional(now.pubsub == kubo::Pubsub::ok) : std::nullopt};
   if (backend_.phase == rpc::Phase::ready)
-    notify_status(now.connected ? "serving, beside Kubo " + now.version : "serving offline: no Kubo answers");
+    notify_status(now.connected ? "serving, beside Kubo " + now.version
+                                : "serving offline: no Kubo answers");
 }
 
 bool Daemon::listen() {
@@ -173,9 +178,14 @@ bool Daemon::listen() {
   if (listening) return true;
   log::error("app", listening.error().message, {{"socket", config_.socket}});
   switch (listening.error().code) {
-    case Code::exists: exit_code_ = kExitInUse; break;
-    case Code::invalid_params: exit_code_ = kExitConfig; break;
-    default: exit_code_ = kExitOther;
+    case Code::exists:
+      exit_code_ = kExitInUse;
+      break;
+    case Code::invalid_params:
+      exit_code_ = kExitConfig;
+      break;
+    default:
+      exit_code_ = kExitOther;
   }
   return false;
 }
@@ -183,7 +193,11 @@ bool Daemon::listen() {
 int Daemon::run() {
   if (!listen()) return exit_code_;
   watch_signals();
-  log::info("app", "starting", {{"version", PTWOP_VERSION}, {"data", config_.data}, {"socket", config_.socket}, {"identity", backend_.identity}});
+  log::info("app", "starting",
+            {{"version", PTWOP_VERSION},
+             {"data", config_.data},
+             {"socket", config_.socket},
+             {"identity", backend_.identity}});
   engine_worker_.run([this] { open_engine(); });
   loop_.run();
   return exit_code_;
@@ -194,8 +208,8 @@ void Daemon::open_engine() {
   const auto open = [this]() -> Result<void> {
     PTWOP_TRY(const Bytes key, store::load_store_key(folder_, *identity_, entropy_));
     PTWOP_TRY(store_, store::open_store(folder_, {.key = key}));
-    auto engine = std::make_unique<engine::Engine>(engine::Ports{*store_, adapter_, adapter_, clock_, entropy_},
-                                                   std::move(*identity_));
+    auto engine = std::make_unique<engine::Engine>(
+        engine::Ports{*store_, adapter_, adapter_, clock_, entropy_}, std::move(*identity_));
     PTWOP_CHECK(engine->open());
     engine_ = std::move(engine);
     return {};
@@ -215,8 +229,10 @@ void Daemon::on_ready(Result<void> opened) {
   backend_.store = store_.get();
   backend_.phase = rpc::Phase::ready;
   backend_.reason.clear();
-  if (config_.kubo == "none") log::info("app", "serving offline: no Kubo was asked for");
-  else kubo_.start();
+  if (config_.kubo == "none")
+    log::info("app", "serving offline: no Kubo was asked for");
+  else
+    kubo_.start();
   notify_ready("serving");
   follow_kubo();
   log::info("app", "ready");
@@ -230,15 +246,22 @@ void Daemon::beat() {
   watchdog_.expires_after(std::chrono::milliseconds(interval));
   watchdog_.async_wait([this](const boost::system::error_code& error) {
     if (error) return;
-    to_engine([this](engine::Engine&) { asio::post(loop_, [this] { notify_watchdog(); beat(); }); });
+    to_engine([this](engine::Engine&) {
+      asio::post(loop_, [this] {
+        notify_watchdog();
+        beat();
+      });
+    });
   });
 }
 
 void Daemon::watch_signals() {
   signals_.async_wait([this](const boost::system::error_code& error, int signal) {
     if (error) return;
-    if (signal == SIGHUP) reload();
-    else stop();
+    if (signal == SIGHUP)
+      reload();
+    else
+      stop();
     if (backend_.phase != rpc::Phase::stopping) watch_signals();
   });
 }
@@ -248,13 +271,16 @@ void Daemon::reload() {
   std::string wrong;
   const auto fresh = reread_config(config_, wrong);
   if (!fresh) {
-    log::error("app", "reload: the configuration file is wrong; going on with what was in force", {{"why", wrong}});
+    log::error("app", "reload: the configuration file is wrong; going on with what was in force",
+               {{"why", wrong}});
   } else {
     log::set_level(fresh->log_level);
     config_.log_level = fresh->log_level;
     if (const auto secret = kubo_.reload(); !secret)
-      log::error("app", "reload: Kubo's secret cannot be read; going on with the old one", {{"why", secret.error().message}});
-    else log::info("app", "reloaded");
+      log::error("app", "reload: Kubo's secret cannot be read; going on with the old one",
+                 {{"why", secret.error().message}});
+    else
+      log::info("app", "reloaded");
   }
   if (backend_.phase == rpc::Phase::ready) notify_ready("serving");
   follow_kubo();
@@ -284,7 +310,9 @@ void Daemon::stop() {
   });
 }
 
-int exit_code_of(const Error& error) { return error.code == Code::exists ? kExitInUse : kExitOther; }
+int exit_code_of(const Error& error) {
+  return error.code == Code::exists ? kExitInUse : kExitOther;
+}
 
 }  // namespace
 

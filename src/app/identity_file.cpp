@@ -26,8 +26,10 @@ Result<access::Identity> load_identity(const store::DataFolder& folder, Entropy&
   PTWOP_TRY(auto stored, folder.read(kFile));
   if (auto secret = credential()) {
     if (stored && *stored != *secret)
-      return fail(Code::corrupt, "the credential ptwop-identity is not this data folder's identity: nothing was changed; "
-                                 "use the folder that belongs to it, or remove the credential");
+      return fail(
+          Code::corrupt,
+          "the credential ptwop-identity is not this data folder's identity: nothing was changed; "
+          "use the folder that belongs to it, or remove the credential");
     auto identity = access::Identity::from_seed(*secret);
     sodium_memzero(secret->data(), secret->size());
     return identity;
@@ -35,8 +37,10 @@ Result<access::Identity> load_identity(const store::DataFolder& folder, Entropy&
   if (!stored) {
     PTWOP_TRY(const auto key, folder.read("store.key"));
     if (key)
-      return fail(Code::corrupt, "the data folder's identity is missing: nothing was changed; put back the file `identity`, or "
-                                 "pass the credential ptwop-identity");
+      return fail(Code::corrupt,
+                  "the data folder's identity is missing: nothing was changed; put back the file "
+                  "`identity`, or "
+                  "pass the credential ptwop-identity");
     auto identity = access::Identity::make(entropy);
     Bytes seed = identity.seed();
     const auto written = folder.write(kFile, seed);
@@ -47,7 +51,9 @@ Result<access::Identity> load_identity(const store::DataFolder& folder, Entropy&
   auto identity = access::Identity::from_seed(*stored);
   sodium_memzero(stored->data(), stored->size());
   if (!identity)
-    return fail(Code::corrupt, "the file `identity` in the data folder is damaged: nothing was changed; put back your copy of it");
+    return fail(Code::corrupt,
+                "the file `identity` in the data folder is damaged: nothing was changed; put back "
+                "your copy of it");
   return identity;
 }
 

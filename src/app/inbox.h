@@ -6,7 +6,8 @@
 
 namespace ptwop::app {
 
-/// Bounds what waits: pubsub may lose, memory may not grow without end. One thread enters, another leaves.
+/// Bounds what waits: pubsub may lose, memory may not grow without end. One thread enters, another
+/// leaves.
 class Inbox {
  public:
   static constexpr size_t kBytesMax = 16 << 20;

@@ -7,7 +7,8 @@
 // A handful of threads needs no more arenas, and each costs memory; what is freed goes back to the
 // system soon, also when nobody calls any more.
 extern "C" const char* malloc_conf;
-const char* malloc_conf = "narenas:2,dirty_decay_ms:500,muzzy_decay_ms:0,background_thread:true,max_background_threads:1";
+const char* malloc_conf =
+    "narenas:2,dirty_decay_ms:500,muzzy_decay_ms:0,background_thread:true,max_background_threads:1";
 #endif
 
 int main(int argc, char** argv) {

@@ -12,15 +12,20 @@ namespace ptwop::app {
 
 #ifdef PTWOP_SYSTEMD
 
-void notify_ready(const std::string& status) { sd_notify(0, fmt::format("READY=1\nSTATUS={}", status).c_str()); }
-void notify_status(const std::string& status) { sd_notify(0, fmt::format("STATUS={}", status).c_str()); }
+void notify_ready(const std::string& status) {
+  sd_notify(0, fmt::format("READY=1\nSTATUS={}", status).c_str());
+}
+void notify_status(const std::string& status) {
+  sd_notify(0, fmt::format("STATUS={}", status).c_str());
+}
 void notify_stopping() { sd_notify(0, "STOPPING=1\nSTATUS=stopping"); }
 void notify_watchdog() { sd_notify(0, "WATCHDOG=1"); }
 
 void notify_reloading() {
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC, &now);
-  const auto usec = static_cast<uint64_t>(now.tv_sec) * 1'000'000 + static_cast<uint64_t>(now.tv_nsec) / 1'000;
+  const auto usec =
+      static_cast<uint64_t>(now.tv_sec) * 1'000'000 + static_cast<uint64_t>(now.tv_nsec) / 1'000;
   sd_notify(0, fmt::format("RELOADING=1\nMONOTONIC_USEC={}", usec).c_str());
 }
 

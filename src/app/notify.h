@@ -1,4 +1,5 @@
-// What the daemon tells systemd (sd_notify), and what systemd hands it. Without libsystemd all of it does nothing.
+// What the daemon tells systemd (sd_notify), and what systemd hands it. Without libsystemd all of
+// it does nothing.
 #pragma once
 #include <cstdint>
 #include <optional>

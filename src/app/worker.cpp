@@ -8,7 +8,8 @@ namespace ptwop::app {
 
 uint64_t mono_ms() {
   using namespace std::chrono;
-  return static_cast<uint64_t>(duration_cast<milliseconds>(steady_clock::now().time_since_epoch()).count());
+  return static_cast<uint64_t>(
+      duration_cast<milliseconds>(steady_clock::now().time_since_epoch()).count());
 }
 
 Worker::Worker(const char* name, AfterBatch after_each_batch)

@@ -8,8 +8,8 @@
 
 namespace ptwop::app {
 
-/// Takes all that waits at once, runs it, then calls `after_each_batch`, which says when it wants to be called again
-/// at the latest although nothing came (mono ms; 0: never).
+/// Takes all that waits at once, runs it, then calls `after_each_batch`, which says when it wants
+/// to be called again at the latest although nothing came (mono ms; 0: never).
 class Worker {
  public:
   using Job = std::function<void()>;

@@ -32,7 +32,8 @@ std::string to_base64(BytesView bytes, int variant) {
 
 std::optional<Bytes> decode_base64(std::string_view text, int variant) {
   // libsodium 1.0.18 takes every byte from 0x80 on for a character of the alphabet.
-  if (std::any_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) >= 0x80; }))
+  if (std::any_of(text.begin(), text.end(),
+                  [](char c) { return static_cast<unsigned char>(c) >= 0x80; }))
     return std::nullopt;
   Bytes out(text.size() / 4 * 3 + 3, '\0');
   size_t size = 0;

@@ -1,4 +1,5 @@
-// Errors as values. One table (error.cpp) drives the JSON-RPC code, the HTTP status and the CLI's exit code.
+// Errors as values. One table (error.cpp) drives the JSON-RPC code, the HTTP status and the CLI's
+// exit code.
 #pragma once
 #include <string>
 #include <string_view>
@@ -38,7 +39,8 @@ enum class Code : int {
 
 struct Error {
   Code code = Code::internal;
-  std::string message;  ///< One sentence for a person: what happened, what was kept, what to do next.
+  std::string
+      message;  ///< One sentence for a person: what happened, what was kept, what to do next.
 };
 
 /// One row of the error table.

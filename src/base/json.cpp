@@ -229,8 +229,9 @@ Result<Value> parse(std::string_view text, size_t depth_max) {
 
 namespace {
 
-/// True if none of the next 8 bytes needs an escape: none is `"`, `\` or below a space. One byte at a time, this was a
-/// third of a read (https://graphics.stanford.edu/~seander/bithacks.html#ZeroInWord).
+/// True if none of the next 8 bytes needs an escape: none is `"`, `\` or below a space. One byte at
+/// a time, this was a third of a read
+/// (https://graphics.stanford.edu/~seander/bithacks.html#ZeroInWord).
 bool plain_8(const char* bytes) {
   constexpr uint64_t kOnes = 0x0101010101010101, kHighs = 0x8080808080808080;
   uint64_t word;

@@ -16,8 +16,8 @@ enum class Kind : uint8_t { null, boolean, integer, real, out_of_range, string, 
 struct Member;
 
 /// One parsed value; owns all of its text. Numbers keep their source text:
-/// `integer` was written without fraction or exponent and fits int64; `real` had one of them and is finite;
-/// `out_of_range` is any other number (legal as a request id only).
+/// `integer` was written without fraction or exponent and fits int64; `real` had one of them and is
+/// finite; `out_of_range` is any other number (legal as a request id only).
 struct Value {
   Kind kind = Kind::null;
   bool boolean = false;
@@ -37,8 +37,9 @@ struct Member {
   Value value;
 };
 
-/// Parses exactly one document. Refused with parse_error: anything that is not RFC 8259 JSON, duplicate names in any
-/// object, invalid UTF-8, lone surrogates, more than `depth_max` (and ever more than 1000) brackets, trailing text.
+/// Parses exactly one document. Refused with parse_error: anything that is not RFC 8259 JSON,
+/// duplicate names in any object, invalid UTF-8, lone surrogates, more than `depth_max` (and ever
+/// more than 1000) brackets, trailing text.
 Result<Value> parse(std::string_view text, size_t depth_max = limits::kRequestDepthMax);
 
 /// Appends `text` as a JSON string with quotes. Invalid UTF-8 is replaced by U+FFFD.
@@ -52,21 +53,72 @@ void append(std::string& out, const Value& value);
 class Writer {
  public:
   explicit Writer(std::string& out) : out_(out) {}
-  Writer& object() { before(); out_ += '{'; first_ = true; return *this; }
-  Writer& end_object() { out_ += '}'; first_ = false; return *this; }
-  Writer& array() { before(); out_ += '['; first_ = true; return *this; }
-  Writer& end_array() { out_ += ']'; first_ = false; return *this; }
-  Writer& key(std::string_view name) { before(); append_string(out_, name); out_ += ':'; first_ = true; return *this; }
-  Writer& string(std::string_view text) { before(); append_string(out_, text); return *this; }
-  Writer& number(int64_t value) { before(); out_ += std::to_string(value); return *this; }
-  Writer& number(uint64_t value) { before(); out_ += std::to_string(value); return *this; }
-  Writer& boolean(bool value) { before(); out_ += value ? "true" : "false"; return *this; }
-  Writer& null() { before(); out_ += "null"; return *this; }
+  Writer& object() {
+    before();
+    out_ += '{';
+    first_ = true;
+    return *this;
+  }
+  Writer& end_object() {
+    out_ += '}';
+    first_ = false;
+    return *this;
+  }
+  Writer& array() {
+    before();
+    out_ += '[';
+    first_ = true;
+    return *this;
+  }
+  Writer& end_array() {
+    out_ += ']';
+    first_ = false;
+    return *this;
+  }
+  Writer& key(std::string_view name) {
+    before();
+    append_string(out_, name);
+    out_ += ':';
+    first_ = true;
+    return *this;
+  }
+  Writer& string(std::string_view text) {
+    before();
+    append_string(out_, text);
+    return *this;
+  }
+  Writer& number(int64_t value) {
+    before();
+    out_ += std::to_string(value);
+    return *this;
+  }
+  Writer& number(uint64_t value) {
+    before();
+    out_ += std::to_string(value);
+    return *this;
+  }
+  Writer& boolean(bool value) {
+    before();
+    out_ += value ? "true" : "false";
+    return *this;
+  }
+  Writer& null() {
+    before();
+    out_ += "null";
+    return *this;
+  }
   /// Text that already is one JSON value.
-  Writer& raw(std::string_view text) { before(); out_ += text; return *this; }
+  Writer& raw(std::string_view text) {
+    before();
+    out_ += text;
+    return *this;
+  }
 
  private:
-  void before() { if (!first_) out_ += ','; first_ = false; }
+  void before() {
+    if (!first_) out_ += ',';
+    first_ = false;
+  }
   std::string& out_;
   bool first_ = true;
 };

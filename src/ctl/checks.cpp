@@ -223,7 +223,8 @@ void add_contents(const json::Value& channel, std::vector<Finding>& out) {
                    fmt::format("{} nodes of {} are known of but not here yet", missing, name),
                    "They come from any replica that has them: one of those must be running."});
   if (const std::string_view damaged = member_text(channel, "damaged"); !damaged.empty())
-    out.push_back({"channel", Verdict::problem, fmt::format("{} is set aside", name), clean(damaged)});
+    out.push_back(
+        {"channel", Verdict::problem, fmt::format("{} is set aside", name), clean(damaged)});
   for (const json::Value& list : member(channel, "lists").items)
     if (const std::string_view cut_off = member_text(list, "cut"); !cut_off.empty())
       out.push_back(
@@ -231,7 +232,8 @@ void add_contents(const json::Value& channel, std::vector<Finding>& out) {
            fmt::format("{}: the list of {} is cut off ({})", name,
                        clean(member_text(list, "writer")), clean(cut_off)),
            cut_off == "fork"
-               ? "Its writer wrote from two copies of one data folder, or from a restored one. What was "
+               ? "Its writer wrote from two copies of one data folder, or from a restored one. "
+                 "What was "
                  "cut off counts where that writer's daemon writes it again; run one copy only."
                : ""});
 }

@@ -20,10 +20,12 @@ Bytes Again::place_key(uint32_t channel, const Place& place) {
 Result<void> Again::load() {
   lists_.clear();
   const Bytes prefix = meta_key(kKind, channel_);
-  return world_.ports.store.scan(Table::meta, prefix, after_prefix(prefix), false, [&](BytesView key, BytesView) {
-    if (key.size() >= prefix.size() + list::ListId::kSize) lists_.insert(list::ListId::from(key.substr(prefix.size())));
-    return true;
-  });
+  return world_.ports.store.scan(Table::meta, prefix, after_prefix(prefix), false,
+                                 [&](BytesView key, BytesView) {
+                                   if (key.size() >= prefix.size() + list::ListId::kSize)
+                                     lists_.insert(list::ListId::from(key.substr(prefix.size())));
+                                   return true;
+                                 });
 }
 
 Bytes Again::key(const list::Node& node, const list::At& by) const {
@@ -39,7 +41,9 @@ void Again::add(const access::Repeated& node, const list::At& by) {
   world_.txn.put(Table::meta, key(node.node, by), node.block);
 }
 
-void Again::remove(const list::Node& node, const list::At& by) { world_.txn.erase(Table::meta, key(node, by)); }
+void Again::remove(const list::Node& node, const list::At& by) {
+  world_.txn.erase(Table::meta, key(node, by));
+}
 
 Result<bool> Again::has(const list::At& at) const {
   PTWOP_TRY(const auto found, writers(at));
@@ -51,13 +55,16 @@ Result<std::vector<list::At>> Again::writers(const list::At& at) const {
   if (!any(at.list)) return found;
   Bytes prefix = meta_key(kKind, channel_, at.list.view());
   append_be64(prefix, at.position.number);
-  PTWOP_CHECK(world_.txn.scan(Table::meta, prefix, after_prefix(prefix), false, [&](BytesView key, BytesView) {
-    key.remove_prefix(prefix.size() + 8);
-    if (key.size() != kDigestBytes + list::ListId::kSize + 8 || read_be64(key) != at.position.tag) return true;
-    key.remove_prefix(kDigestBytes);
-    found.push_back({list::ListId::from(key), {read_be64(key.substr(list::ListId::kSize)), 0}});
-    return true;
-  }));
+  PTWOP_CHECK(world_.txn.scan(
+      Table::meta, prefix, after_prefix(prefix), false, [&](BytesView key, BytesView) {
+        key.remove_prefix(prefix.size() + 8);
+        if (key.size() != kDigestBytes + list::ListId::kSize + 8 ||
+            read_be64(key) != at.position.tag)
+          return true;
+        key.remove_prefix(kDigestBytes);
+        found.push_back({list::ListId::from(key), {read_be64(key.substr(list::ListId::kSize)), 0}});
+        return true;
+      }));
   return found;
 }
 
@@ -69,25 +76,31 @@ Result<std::optional<list::Node>> Again::node(const list::At& at) const {
   return found;
 }
 
-Result<void> Again::each(const list::ListId& list, const std::function<void(list::Node)>& use) const {
+Result<void> Again::each(const list::ListId& list,
+                         const std::function<void(list::Node)>& use) const {
   return each_under(meta_key(kKind, channel_, list.view()), list, use);
 }
 
-Result<void> Again::each(const list::ListId& list, uint64_t number, const std::function<void(list::Node)>& use) const {
+Result<void> Again::each(const list::ListId& list, uint64_t number,
+                         const std::function<void(list::Node)>& use) const {
   Bytes prefix = meta_key(kKind, channel_, list.view());
   append_be64(prefix, number);
   return each_under(prefix, list, use);
 }
 
-Result<void> Again::each_under(const Bytes& prefix, const list::ListId& list, const std::function<void(list::Node)>& use) const {
+Result<void> Again::each_under(const Bytes& prefix, const list::ListId& list,
+                               const std::function<void(list::Node)>& use) const {
   if (!any(list)) return {};
   Result<void> decoded;
-  PTWOP_CHECK(world_.txn.scan(Table::meta, prefix, after_prefix(prefix), false, [&](BytesView, BytesView block) {
-    auto node = list::decode(block);
-    if (node) use(std::move(*node));
-    else decoded = node.error();
-    return decoded.ok();
-  }));
+  PTWOP_CHECK(world_.txn.scan(Table::meta, prefix, after_prefix(prefix), false,
+                              [&](BytesView, BytesView block) {
+                                auto node = list::decode(block);
+                                if (node)
+                                  use(std::move(*node));
+                                else
+                                  decoded = node.error();
+                                return decoded.ok();
+                              }));
   return decoded;
 }
 

@@ -1,9 +1,11 @@
-// The nodes of one channel that were written again (access/again.h): which of them count, and where they are found.
+// The nodes of one channel that were written again (access/again.h): which of them count, and where
+// they are found.
 //
-// A place is (list, number, time). A node that is accepted where it stands counts at its place; else, of those that
-// applied nodes write again for that place, the one with the smallest CID. So what counts is a function of the set of
-// nodes held, whatever came first. (Two of them at one place need one list to have made two nodes with one number and one
-// stamp: malice, or two copies of a folder that wrote in the same millisecond.)
+// A place is (list, number, time). A node that is accepted where it stands counts at its place;
+// else, of those that applied nodes write again for that place, the one with the smallest CID. So
+// what counts is a function of the set of nodes held, whatever came first. (Two of them at one
+// place need one list to have made two nodes with one number and one stamp: malice, or two copies
+// of a folder that wrote in the same millisecond.)
 #pragma once
 #include <optional>
 #include <set>
@@ -34,20 +36,25 @@ class Again {
   void add(const access::Repeated& node, const list::At& by);
   void remove(const list::Node& node, const list::At& by);
 
-  Result<std::optional<list::Node>> at(const Place& place) const { return at(world_.txn, channel_, place); }
+  Result<std::optional<list::Node>> at(const Place& place) const {
+    return at(world_.txn, channel_, place);
+  }
   /// As `reader` (a store, or a transaction over it) has it.
   template <class Reader>
-  static Result<std::optional<list::Node>> at(const Reader& reader, uint32_t channel, const Place& place);
+  static Result<std::optional<list::Node>> at(const Reader& reader, uint32_t channel,
+                                              const Place& place);
   Result<bool> has(const list::At& at) const;
   Result<std::optional<list::Node>> node(const list::At& at) const;
   /// Where that node was written again, wherever that was (without the tag: 0).
   Result<std::vector<list::At>> writers(const list::At& at) const;
   /// All nodes of a list that were written again; one that several wrote again more than once.
   Result<void> each(const list::ListId& list, const std::function<void(list::Node)>& use) const;
-  Result<void> each(const list::ListId& list, uint64_t number, const std::function<void(list::Node)>& use) const;
+  Result<void> each(const list::ListId& list, uint64_t number,
+                    const std::function<void(list::Node)>& use) const;
 
  private:
-  Result<void> each_under(const Bytes& prefix, const list::ListId& list, const std::function<void(list::Node)>& use) const;
+  Result<void> each_under(const Bytes& prefix, const list::ListId& list,
+                          const std::function<void(list::Node)>& use) const;
   static Bytes place_key(uint32_t channel, const Place& place);
   Bytes key(const list::Node& node, const list::At& by) const;
 
@@ -57,13 +64,15 @@ class Again {
 };
 
 template <class Reader>
-Result<std::optional<list::Node>> Again::at(const Reader& reader, uint32_t channel, const Place& place) {
+Result<std::optional<list::Node>> Again::at(const Reader& reader, uint32_t channel,
+                                            const Place& place) {
   std::optional<Bytes> first;
   const Bytes prefix = place_key(channel, place);
-  PTWOP_CHECK(reader.scan(Table::meta, prefix, after_prefix(prefix), false, [&](BytesView, BytesView block) {
-    first = Bytes(block);
-    return false;
-  }));
+  PTWOP_CHECK(reader.scan(Table::meta, prefix, after_prefix(prefix), false,
+                          [&](BytesView, BytesView block) {
+                            first = Bytes(block);
+                            return false;
+                          }));
   if (!first) return std::optional<list::Node>();
   PTWOP_TRY(list::Node node, list::decode(*first));
   return std::optional(std::move(node));

@@ -18,7 +18,8 @@ constexpr size_t kStraysMax = 4096;
 
 }  // namespace
 
-// --- what comes in ---------------------------------------------------------------------------------------------------
+// --- what comes in
+// ---------------------------------------------------------------------------------------------------
 
 void Channel::on_message(std::string_view from, BytesView bytes) {
   if (aside_) return;
@@ -36,7 +37,8 @@ void Channel::on_message(std::string_view from, BytesView bytes) {
       const ListState* state = lists_.find(large.list);
       const uint64_t held = state ? state->record.held.number : 0;
       const bool stray = own_cuts_.contains(large.list) && large.number >= state->record.cut;
-      const bool useful = stray || ((state || trusted) && large.number > held && large.number - held <= kLargeAheadMax);
+      const bool useful = stray || ((state || trusted) && large.number > held &&
+                                    large.number - held <= kLargeAheadMax);
       if (useful && talk_.fetch(large.cid, trusted)) world_.ports.blocks.get(large.cid);
     }
     const uint64_t refused = world_.refusals;
@@ -48,18 +50,21 @@ void Channel::on_message(std::string_view from, BytesView bytes) {
         list::At& known = there[at->list];
         if (known.position.number <= at->position.number) known = *at;
       }
-    talk_.charge(trusted ? Talk::account_of(message->sender) : Bytes(from), world_.refusals - refused);
+    talk_.charge(trusted ? Talk::account_of(message->sender) : Bytes(from),
+                 world_.refusals - refused);
     replicator.on_nodes(message->sender, there, nodes->last, now);
   } else if (auto* clock = std::get_if<sync::ClockMessage>(&message->body)) {
     const bool member = is_member(message->sender);
     if (member) note_own(*clock);
     replicator.on_clock(*message, member, now, world_.wall_ms());
   } else if (auto* want = std::get_if<sync::Want>(&message->body)) {
-    if (want->to == world_.me.key() && (want->to_boot == 0 || want->to_boot == world_.boot)) serve(*want);
+    if (want->to == world_.me.key() && (want->to_boot == 0 || want->to_boot == world_.boot))
+      serve(*want);
   }
 }
 
-// A member holds more of one of our own lists than we do: this folder is an older copy, whose list must not be continued.
+// A member holds more of one of our own lists than we do: this folder is an older copy, whose list
+// must not be continued.
 void Channel::note_own(const sync::ClockMessage& clock) {
   for (const bool control : {false, true}) {
     if (own_[control].begun || PTWOP_MUTANT(ignore_own_past)) continue;
@@ -103,7 +108,8 @@ void Channel::serve(const sync::Want& want) {
   }
   const bool all = large.empty();
   if (!all) world_.put_large(number_, std::move(large), names);
-  talk_.answer(std::move(blocks), std::move(ready), all, want.manifest && membership_ ? record_.manifest : Bytes{});
+  talk_.answer(std::move(blocks), std::move(ready), all,
+               want.manifest && membership_ ? record_.manifest : Bytes{});
 }
 
 // Gives its position, if it is a node at all.
@@ -114,16 +120,20 @@ std::optional<list::At> Channel::take_node(Bytes block) {
     return std::nullopt;
   }
   const list::At at = node->at();
-  if (open_ && node->id == open_->node.id && node->number >= open_->node.number) world_.refuse("own_list");
-  else lists_.offer(std::move(*node), std::move(block), *membership_);
+  if (open_ && node->id == open_->node.id && node->number >= open_->node.number)
+    world_.refuse("own_list");
+  else
+    lists_.offer(std::move(*node), std::move(block), *membership_);
   return at;
 }
 
 void Channel::on_block(const ipld::Cid& cid, Result<Bytes> block) {
   talk_.fetched(cid);
   if (aside_ || !block || ipld::Cid::of(*block) != cid) return;
-  if (cid == record_.cid) take_manifest(*block);
-  else if (membership_) take_node(std::move(*block));
+  if (cid == record_.cid)
+    take_manifest(*block);
+  else if (membership_)
+    take_node(std::move(*block));
 }
 
 void Channel::on_stored(const std::vector<sync::LargeNode>& large) {
@@ -134,7 +144,8 @@ void Channel::on_stored(const std::vector<sync::LargeNode>& large) {
   }
 }
 
-// --- held nodes become state -----------------------------------------------------------------------------------------
+// --- held nodes become state
+// -----------------------------------------------------------------------------------------
 
 void Channel::follow_events() {
   const uint64_t now = world_.now_ms();
@@ -144,13 +155,19 @@ void Channel::follow_events() {
     if (ListState* state = lists_.find(id)) {
       undo_from(id, *state);
       note_cut(id, *state);
-      log::warn("engine", state->record.cut ? "a list is forked: from there on it counts only where its owner writes it again"
-                                            : "a list's grant does not count any more, and so the list does not",
-                {{"channel", view_->address}, {"list", hex(id.view())}, {"from", std::max<uint64_t>(state->record.cut, 1)}});
+      log::warn(
+          "engine",
+          state->record.cut
+              ? "a list is forked: from there on it counts only where its owner writes it again"
+              : "a list's grant does not count any more, and so the list does not",
+          {{"channel", view_->address},
+           {"list", hex(id.view())},
+           {"from", std::max<uint64_t>(state->record.cut, 1)}});
     }
   for (list::Node& stray : events.strays) {
     time_max_ = std::max(time_max_, stray.time);  // what writes it again has to be later
-    if (strays_.size() < kStraysMax) strays_.push_back(std::move(stray));  // else it will be wanted again
+    if (strays_.size() < kStraysMax)
+      strays_.push_back(std::move(stray));  // else it will be wanted again
   }
   for (const bool control : {false, true})
     if (events.came.contains(own_[control].id)) renew_own(control);
@@ -192,14 +209,15 @@ void Channel::apply_all() {
     for (const list::ListId& id : ids) {
       ListState* state = lists_.find(id);
       if (!state->record.name.control && !membership_->readable()) continue;
-      while (state->record.applied.number < state->applicable() && apply_next(id, *state)) progress = true;
+      while (state->record.applied.number < state->applicable() && apply_next(id, *state))
+        progress = true;
       if (state->record.applied.number >= state->applicable()) lists_.unapplied().erase(id);
     }
   }
 }
 
-// What a list is awaited for is timed once for all who name it: a node that is withheld holds up the others for ten
-// seconds in all, not ten for each.
+// What a list is awaited for is timed once for all who name it: a node that is withheld holds up
+// the others for ten seconds in all, not ten for each.
 bool Channel::seen_met(const list::Node& node) {
   if (PTWOP_MUTANT(ignore_seen)) return true;
   const uint64_t now = world_.now_ms();
@@ -208,11 +226,13 @@ bool Channel::seen_met(const list::Node& node) {
     const ListState* other = lists_.find(at.list);
     if (other && (other->record.applied.number >= at.position.number ||
                   (other->record.cut && at.position.number >= other->record.cut))) {
-      if (const auto it = awaited_.find(at.list); it != awaited_.end() && it->second.number <= other->record.applied.number)
+      if (const auto it = awaited_.find(at.list);
+          it != awaited_.end() && it->second.number <= other->record.applied.number)
         awaited_.erase(it);
       continue;
     }
-    if (const auto it = awaited_.find(at.list); other && it != awaited_.end() && it->second.number <= other->record.applied.number)
+    if (const auto it = awaited_.find(at.list);
+        other && it != awaited_.end() && it->second.number <= other->record.applied.number)
       awaited_.erase(it);  // it came after all: this is a new wait
     talk_.replicator().on_claim(at, now);
     if (awaited_.size() >= kAwaitedMax && !awaited_.contains(at.list)) continue;
@@ -239,7 +259,9 @@ void Channel::apply_ops(const list::Node& node, const std::vector<Bytes>& ops) {
   ChannelState state(world_.txn, number_);
   for (int times = PTWOP_MUTANT(apply_twice) ? 2 : 1; times > 0; --times)
     for (uint32_t index = 0; index < ops.size(); ++index)
-      if (const auto ok = type.apply(state, {{node.time, node.id, node.number, index}, node.list.writer}, ops[index]); !ok)
+      if (const auto ok = type.apply(
+              state, {{node.time, node.id, node.number, index}, node.list.writer}, ops[index]);
+          !ok)
         return break_turn(ok.error());
 }
 
@@ -251,13 +273,15 @@ void Channel::undo_ops(const list::Node& node) {
   const auto source = make_source(true);
   undoing_ = &node;
   for (size_t i = ops->size(); i-- > 0 && !world_.broken;) {
-    const types::OpContext at{{node.time, node.id, node.number, static_cast<uint32_t>(i)}, node.list.writer};
+    const types::OpContext at{{node.time, node.id, node.number, static_cast<uint32_t>(i)},
+                              node.list.writer};
     if (const auto ok = type.undo(state, at, (*ops)[i], *source); !ok) break_turn(ok.error());
   }
   undoing_ = nullptr;
 }
 
-// The operations of a node; none of a void one. Nothing: its key is not here, or its type is none of ours.
+// The operations of a node; none of a void one. Nothing: its key is not here, or its type is none
+// of ours.
 std::optional<std::vector<Bytes>> Channel::open_ops(const list::Node& node) const {
   const auto void_node = [this] {
     world_.refuse("void");
@@ -265,7 +289,8 @@ std::optional<std::vector<Bytes>> Channel::open_ops(const list::Node& node) cons
   };
   const types::Type* type = types::find_type(membership_->manifest().type);
   if (!node.list.control && !type) return std::nullopt;
-  if (!node.list.control && static_cast<bool>(node.epoch) == membership_->manifest().is_public) return void_node();
+  if (!node.list.control && static_cast<bool>(node.epoch) == membership_->manifest().is_public)
+    return void_node();
   Result<Bytes> framed = node.body;
   if (node.epoch) {
     const access::Epoch* epoch = membership_->epoch(node.epoch);
@@ -276,8 +301,11 @@ std::optional<std::vector<Bytes>> Channel::open_ops(const list::Node& node) cons
   auto ops = access::unframe_ops(*framed);
   if (!ops) return void_node();
   const bool again = access::is_again(ops->front());
-  const bool good = again ? access::read_again(node, *ops).ok()
-                          : node.list.control || std::all_of(ops->begin(), ops->end(), [&](const Bytes& op) { return type->check(op).ok() || PTWOP_MUTANT(trust_operations); });
+  const bool good =
+      again ? access::read_again(node, *ops).ok()
+            : node.list.control || std::all_of(ops->begin(), ops->end(), [&](const Bytes& op) {
+                return type->check(op).ok() || PTWOP_MUTANT(trust_operations);
+              });
   if (!good) return void_node();
   return std::move(*ops);
 }

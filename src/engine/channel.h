@@ -1,4 +1,5 @@
-// One joined channel: local writes become nodes, held nodes become state, and both meet the replicator.
+// One joined channel: local writes become nodes, held nodes become state, and both meet the
+// replicator.
 #pragma once
 #include <deque>
 #include <memory>
@@ -34,7 +35,8 @@ class Channel {
   Lists& lists() { return lists_; }
   Talk& talk() { return talk_; }
 
-  /// Its part of the store was found damaged: reads go on as far as they can, and it is left alone otherwise.
+  /// Its part of the store was found damaged: reads go on as far as they can, and it is left alone
+  /// otherwise.
   void set_aside(std::optional<Error> why) { aside_ = std::move(why); }
   const std::optional<Error>& aside() const { return aside_; }
 
@@ -43,8 +45,8 @@ class Channel {
 
   /// A local write; the caller checked channel, type and role. Answers through the world's replies.
   /// All of `ops` go into one node. `request`: exactly-once id, or empty.
-  void write(const types::Type& type, std::vector<Bytes> ops, const std::string& request, Done<Written> done,
-             const Engine::Admit& admit);
+  void write(const types::Type& type, std::vector<Bytes> ops, const std::string& request,
+             Done<Written> done, const Engine::Admit& admit);
   /// Appends one node to this replica's control list; gives its position.
   Result<list::At> write_control(const std::vector<Bytes>& ops);
 
@@ -52,7 +54,8 @@ class Channel {
   void on_block(const ipld::Cid& cid, Result<Bytes> block);
   void on_stored(const std::vector<sync::LargeNode>& large);
 
-  /// Towards the turn's end: closes the open node, takes in what waits, applies what can be applied, saves.
+  /// Towards the turn's end: closes the open node, takes in what waits, applies what can be
+  /// applied, saves.
   void settle();
   /// After the commit: what readers may see now…
   void show();
@@ -61,7 +64,6 @@ class Channel {
   /// When `tick` is wanted next (mono).
   uint64_t due_ms() const;
   void tick();
-
 
   /// The token's state: true reached; false not yet; an error: never (303).
   Result<bool> reached(const list::At& at) const;
@@ -135,7 +137,8 @@ class Channel {
   bool repeat(const list::Node& node, Repeats& to);
   void flush(Repeats& repeats);
   void seek_branches();
-  Result<uint64_t> lacking(const list::ListId& list, const ListRecord& record, list::Position end) const;
+  Result<uint64_t> lacking(const list::ListId& list, const ListRecord& record,
+                           list::Position end) const;
 
   World& world_;
   uint32_t number_;
@@ -151,12 +154,14 @@ class Channel {
     uint64_t since_ms = 0;  ///< mono
     uint64_t number = 0;
   };
-  std::map<list::ListId, Awaited> awaited_;  ///< Lists that applied nodes had seen further than they are here.
-  uint64_t time_max_ = 0;        ///< Of all nodes held: own stamps follow it.
+  std::map<list::ListId, Awaited>
+      awaited_;            ///< Lists that applied nodes had seen further than they are here.
+  uint64_t time_max_ = 0;  ///< Of all nodes held: own stamps follow it.
   bool membership_changed_ = false;
   struct Own {
     list::ListId id;
-    bool begun = false;  ///< Its name was made since the start: nobody can know more of it than we do.
+    bool begun =
+        false;  ///< Its name was made since the start: nobody can know more of it than we do.
     bool stamped = false;  ///< Its last node was made since the start.
   };
   Own own_[2];  ///< Our data list and our control list.
@@ -170,9 +175,9 @@ class Channel {
   std::map<list::ListId, OwnCut> own_cuts_;  ///< Our own lists that are forked.
   std::deque<list::Node> strays_;            ///< Nodes of their other branches.
   const list::Node* undoing_ = nullptr;
-  bool membership_stale_ = false;  ///< To be evaluated anew.
+  bool membership_stale_ = false;          ///< To be evaluated anew.
   std::unordered_set<ipld::Cid> in_kubo_;  ///< Large nodes that were put since the start (a cache).
-  std::vector<Bytes> fresh_;     ///< Own nodes of this turn, to be announced after the commit.
+  std::vector<Bytes> fresh_;  ///< Own nodes of this turn, to be announced after the commit.
   uint64_t retry_at_ms_ = 0;
 };
 

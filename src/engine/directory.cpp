@@ -35,9 +35,8 @@ Result<std::optional<Bytes>> StateView::get(types::Space space, BytesView key) c
 Result<void> StateView::scan(types::Space space, BytesView from, BytesView until, bool reverse,
                              const types::Visit& visit) const {
   const StateBounds bounds(channel_, from, until);
-  return store_.scan(table_of(space), bounds.from, bounds.until, reverse, [&](BytesView key, BytesView value) {
-    return visit(key.substr(4), value);
-  });
+  return store_.scan(table_of(space), bounds.from, bounds.until, reverse,
+                     [&](BytesView key, BytesView value) { return visit(key.substr(4), value); });
 }
 
 }  // namespace ptwop::engine

@@ -15,10 +15,15 @@ namespace {
 constexpr std::string_view kAddressPrefix = "/ptwop/";
 
 Error no_channel(std::string_view name) {
-  return fail(Code::no_channel, fmt::format("no channel is named '{}' here: see channel.list, or join it by its address", name));
+  return fail(
+      Code::no_channel,
+      fmt::format("no channel is named '{}' here: see channel.list, or join it by its address",
+                  name));
 }
 Error no_manifest() {
-  return fail(Code::no_manifest, "the channel's manifest is not here yet: it comes from another replica or from Kubo; try again");
+  return fail(Code::no_manifest,
+              "the channel's manifest is not here yet: it comes from another replica or from Kubo; "
+              "try again");
 }
 
 // U+0080 to U+009F
@@ -29,14 +34,17 @@ bool has_c1_control(std::string_view text) {
 }
 
 bool valid_name(std::string_view name) {
-  return !name.empty() && name.size() <= limits::kNameBytesMax && name[0] != '/' && valid_utf8(name) &&
-         std::none_of(name.begin(), name.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }) &&
+  return !name.empty() && name.size() <= limits::kNameBytesMax && name[0] != '/' &&
+         valid_utf8(name) &&
+         std::none_of(name.begin(), name.end(),
+                      [](unsigned char c) { return c < 0x20 || c == 0x7f; }) &&
          !has_c1_control(name);
 }
 
 }  // namespace
 
-Engine::Engine(Ports ports, access::Identity identity) : impl_(std::make_unique<Impl>(ports, std::move(identity))) {}
+Engine::Engine(Ports ports, access::Identity identity)
+    : impl_(std::make_unique<Impl>(ports, std::move(identity))) {}
 Engine::~Engine() = default;
 
 const access::Identity& Engine::identity() const { return impl_->world.me; }
@@ -48,7 +56,8 @@ Channel& Engine::Impl::add_channel(ChannelRecord record) {
   append_be32(next, next_channel);
   world.txn.put(Table::meta, "n", next);
   world.must_sync = true;
-  if (!PTWOP_MUTANT(same_incarnation)) world.ports.entropy.fill(record.data.raw.data(), list::Incarnation::kSize);
+  if (!PTWOP_MUTANT(same_incarnation))
+    world.ports.entropy.fill(record.data.raw.data(), list::Incarnation::kSize);
   world.ports.entropy.fill(record.control.raw.data(), list::Incarnation::kSize);
   auto& channel = channels[number] = std::make_unique<Channel>(world, number, std::move(record));
   channel->save_record();
@@ -60,9 +69,16 @@ Channel& Engine::Impl::add_channel(ChannelRecord record) {
 void Engine::create(std::string name, std::string type, bool is_public, Done<ChannelRef> done) {
   Impl& e = *impl_;
   World& world = e.world;
-  if (!valid_name(name)) return e.refuse(done, fail(Code::invalid_params, "a channel's name has 1 to 64 bytes of UTF-8, no control characters, and does not start with '/'"));
-  if (!types::find_type(type)) return e.refuse(done, fail(Code::invalid_params, fmt::format("'{}' is no type of this version", type)));
-  if (e.find(name)) return e.refuse(done, fail(Code::exists, fmt::format("a channel named '{}' exists here already", name)));
+  if (!valid_name(name))
+    return e.refuse(done, fail(Code::invalid_params,
+                               "a channel's name has 1 to 64 bytes of UTF-8, no control "
+                               "characters, and does not start with '/'"));
+  if (!types::find_type(type))
+    return e.refuse(
+        done, fail(Code::invalid_params, fmt::format("'{}' is no type of this version", type)));
+  if (e.find(name))
+    return e.refuse(
+        done, fail(Code::exists, fmt::format("a channel named '{}' exists here already", name)));
   access::Manifest manifest;
   manifest.type = std::move(type);
   manifest.is_public = is_public;
@@ -85,14 +101,24 @@ void Engine::create(std::string name, std::string type, bool is_public, Done<Cha
 
 void Engine::join(std::string address, std::string name, Done<ChannelRef> done) {
   Impl& e = *impl_;
-  if (!valid_name(name)) return e.refuse(done, fail(Code::invalid_params, "a channel's name has 1 to 64 bytes of UTF-8, no control characters, and does not start with '/'"));
-  const auto cid = address.starts_with(kAddressPrefix) ? ipld::Cid::from_text(std::string_view(address).substr(kAddressPrefix.size()))
-                                                       : Result<ipld::Cid>(fail(Code::invalid_params, ""));
+  if (!valid_name(name))
+    return e.refuse(done, fail(Code::invalid_params,
+                               "a channel's name has 1 to 64 bytes of UTF-8, no control "
+                               "characters, and does not start with '/'"));
+  const auto cid =
+      address.starts_with(kAddressPrefix)
+          ? ipld::Cid::from_text(std::string_view(address).substr(kAddressPrefix.size()))
+          : Result<ipld::Cid>(fail(Code::invalid_params, ""));
   if (!cid || std::string(kAddressPrefix) + cid->text() != address)
-    return e.refuse(done, fail(Code::invalid_params, "an address looks like /ptwop/bafyrei…: channel.info shows it where the channel was created"));
+    return e.refuse(done, fail(Code::invalid_params,
+                               "an address looks like /ptwop/bafyrei…: channel.info shows it where "
+                               "the channel was created"));
   if (const Channel* here = e.find(address))
-    return e.refuse(done, fail(Code::exists, fmt::format("that channel is here already, as '{}'", here->view()->name)));
-  if (e.find(name)) return e.refuse(done, fail(Code::exists, fmt::format("a channel named '{}' exists here already", name)));
+    return e.refuse(done, fail(Code::exists, fmt::format("that channel is here already, as '{}'",
+                                                         here->view()->name)));
+  if (e.find(name))
+    return e.refuse(
+        done, fail(Code::exists, fmt::format("a channel named '{}' exists here already", name)));
   ChannelRecord record;
   record.name = std::move(name);
   record.cid = *cid;
@@ -109,8 +135,10 @@ void Engine::leave(const std::string& name, Done<bool> done) {
   const uint32_t number = channel->view()->number;
   World& world = e.world;
   for (const Table table : {Table::nodes, Table::state, Table::index, Table::outbox})
-    if (!PTWOP_MUTANT(leave_keeps_nodes) || table != Table::nodes) world.txn.erase_prefix(table, channel_prefix(number));
-  for (const char kind : {'a', 'l', 'f', 'r'}) world.txn.erase_prefix(Table::meta, meta_key(kind, number));
+    if (!PTWOP_MUTANT(leave_keeps_nodes) || table != Table::nodes)
+      world.txn.erase_prefix(table, channel_prefix(number));
+  for (const char kind : {'a', 'l', 'f', 'r'})
+    world.txn.erase_prefix(Table::meta, meta_key(kind, number));
   world.txn.erase(Table::meta, meta_key('c', number));
   world.must_sync = true;
   e.left.emplace_back(number, channel->cid());
@@ -132,7 +160,8 @@ void Engine::leave(const std::string& name, Done<bool> done) {
   world.reply<bool>(std::move(done), true);
 }
 
-void Engine::grant(const std::string& name, const std::string& id, const std::string& role_text, Done<std::string> done) {
+void Engine::grant(const std::string& name, const std::string& id, const std::string& role_text,
+                   Done<std::string> done) {
   Impl& e = *impl_;
   Channel* channel = e.find(name);
   const auto key = access::key_from_did(id);
@@ -143,11 +172,16 @@ void Engine::grant(const std::string& name, const std::string& id, const std::st
   if (channel->aside()) return e.refuse(done, *channel->aside());
   const access::Membership* membership = channel->membership();
   if (!membership) return e.refuse(done, no_manifest());
-  if (!membership->is_admin(e.world.me.key())) return e.refuse(done, fail(Code::not_admin, "only the channel's creator may grant"));
+  if (!membership->is_admin(e.world.me.key()))
+    return e.refuse(done, fail(Code::not_admin, "only the channel's creator may grant"));
   if (*role != access::Role::read && *role != access::Role::write)
-    return e.refuse(done, fail(Code::invalid_params, "this version grants the roles read and write; send and admin come later"));
+    return e.refuse(
+        done, fail(Code::invalid_params,
+                   "this version grants the roles read and write; send and admin come later"));
   if (!membership->readable())
-    return e.refuse(done, fail(Code::no_read_key, "the channel's key is not here yet, so it cannot be passed on: try again when the channel is readable"));
+    return e.refuse(done, fail(Code::no_read_key,
+                               "the channel's key is not here yet, so it cannot be passed on: try "
+                               "again when the channel is readable"));
   if (const access::Grant* same = membership->find_grant(*key, *role))
     return e.world.reply<std::string>(std::move(done), same->at.token());
   const auto op = access::make_grant(*membership, *key, *role);
@@ -182,26 +216,32 @@ Result<Channel*> Engine::Impl::writable(const std::string& name, const types::Ty
   const access::Membership* membership = channel->membership();
   if (!membership) return no_manifest();
   if (membership->manifest().type != type.name())
-    return fail(Code::wrong_type, fmt::format("the channel is of type {}, not {}", membership->manifest().type, type.name()));
+    return fail(Code::wrong_type, fmt::format("the channel is of type {}, not {}",
+                                              membership->manifest().type, type.name()));
   if (!membership->is_admin(world.me.key()) && !membership->write_grant(world.me.key()))
-    return fail(Code::no_write_role, "this replica may not write here: the creator must grant it the role write");
-  if (!membership->readable()) return fail(Code::no_read_key, "the channel's key is not here yet: it comes with the grant");
+    return fail(Code::no_write_role,
+                "this replica may not write here: the creator must grant it the role write");
+  if (!membership->readable())
+    return fail(Code::no_read_key, "the channel's key is not here yet: it comes with the grant");
   return channel;
 }
 
-void Engine::write(const std::string& name, const types::Type& type, std::vector<Bytes> ops, std::string request,
-                   Done<Written> done, const Admit& admit) {
+void Engine::write(const std::string& name, const types::Type& type, std::vector<Bytes> ops,
+                   std::string request, Done<Written> done, const Admit& admit) {
   const auto channel = impl_->writable(name, type);
   if (!channel) return impl_->refuse(done, channel.error());
   impl_->touch(**channel).write(type, std::move(ops), request, std::move(done), admit);
 }
 
-void Engine::wait(const std::string& name, std::vector<std::string> tokens, uint64_t timeout_ms, std::string peer, Done<bool> done) {
+void Engine::wait(const std::string& name, std::vector<std::string> tokens, uint64_t timeout_ms,
+                  std::string peer, Done<bool> done) {
   Impl& e = *impl_;
   std::vector<list::At> ats;
   for (const std::string& token : tokens) {
     const auto at = list::At::from_token(token);
-    if (!at) return e.refuse(done, fail(Code::invalid_params, "not a token: pass what a write returned as `at`"));
+    if (!at)
+      return e.refuse(
+          done, fail(Code::invalid_params, "not a token: pass what a write returned as `at`"));
     ats.push_back(*at);
   }
   Channel* channel = e.find(name);
@@ -242,7 +282,8 @@ EngineStats Engine::stats() const {
   return stats;
 }
 
-// --- what comes in ---------------------------------------------------------------------------------------------------
+// --- what comes in
+// ---------------------------------------------------------------------------------------------------
 
 void Engine::on_message(const ipld::Cid& cid, std::string_view from, BytesView message) {
   if (Channel* channel = impl_->find(cid)) impl_->touch(*channel).on_message(from, message);
@@ -258,7 +299,8 @@ void Engine::on_published(const ipld::Cid& cid, bool ok) {
 void Engine::on_block(const ipld::Cid& cid, Result<Bytes> block) {
   if (block) ++impl_->world.stats.blocks_fetched;
   for (auto& [number, channel] : impl_->channels)
-    if (channel->cid() == cid || channel->talk().is_fetching(cid)) impl_->touch(*channel).on_block(cid, block);
+    if (channel->cid() == cid || channel->talk().is_fetching(cid))
+      impl_->touch(*channel).on_block(cid, block);
 }
 
 void Engine::on_stored(uint64_t ticket, bool ok) {

@@ -1,9 +1,10 @@
-// The use cases: create, join, write, wait, and what comes in from other replicas. Deterministic: all time, chance and
-// I/O come through the ports.
+// The use cases: create, join, write, wait, and what comes in from other replicas. Deterministic:
+// all time, chance and I/O come through the ports.
 //
-// One thread drives it in turns: any number of calls below, then `turn()`, which builds the nodes of what was written,
-// commits everything in one synced batch, and only then answers (`Done`), publishes and asks for blocks. Whoever waits
-// for events therefore sees nothing that could still be lost.
+// One thread drives it in turns: any number of calls below, then `turn()`, which builds the nodes
+// of what was written, commits everything in one synced batch, and only then answers (`Done`),
+// publishes and asks for blocks. Whoever waits for events therefore sees nothing that could still
+// be lost.
 #pragma once
 #include <functional>
 #include <map>
@@ -17,24 +18,29 @@
 
 namespace ptwop::engine {
 
-/// Called once, on the engine's thread, at the end of the turn that settled it (wait: of a later one).
+/// Called once, on the engine's thread, at the end of the turn that settled it (wait: of a later
+/// one).
 template <class T>
 using Done = std::function<void(Result<T>)>;
 
 struct Written {
-  std::string at;           ///< token
-  types::OpResult result;   ///< of the first operation
+  std::string at;          ///< token
+  types::OpResult result;  ///< of the first operation
 };
 
-struct Member { std::string id; std::string role; uint64_t since_ms = 0; };
+struct Member {
+  std::string id;
+  std::string role;
+  uint64_t since_ms = 0;
+};
 
 struct ListInfo {
   std::string list;    ///< the list's id, hex
   std::string writer;  ///< did:key
   bool control = false;
   uint64_t count = 0;
-  std::string head;    ///< CID
-  std::string cut;     ///< "", "fork" or "revoked"
+  std::string head;  ///< CID
+  std::string cut;   ///< "", "fork" or "revoked"
 };
 struct PeerInfo {
   std::string id;
@@ -47,7 +53,7 @@ struct ChannelInfo {
   std::vector<PeerInfo> peers;
   uint64_t epoch = 0;
   uint64_t missing = 0;
-  std::string root;  ///< CID, or empty
+  std::string root;     ///< CID, or empty
   std::string damaged;  ///< What is the matter with its part of the store; empty: nothing.
 };
 
@@ -58,7 +64,8 @@ struct EngineStats {
   uint64_t blocks_put = 0, blocks_fetched = 0;
   uint64_t bytes_sent = 0, bytes_received = 0;
   uint64_t waiting_nodes = 0, outbox = 0, outgoing = 0, waiters = 0;
-  std::map<std::string, uint64_t> refused;  ///< by kind: "not_canonical", "forged", "replayed", "stranger", …
+  std::map<std::string, uint64_t>
+      refused;  ///< by kind: "not_canonical", "forged", "replayed", "stranger", …
 };
 
 struct KuboState {
@@ -77,28 +84,34 @@ class Engine {
   const access::Identity& identity() const;
   Directory& directory();  ///< Safe from any thread.
 
-  // --- use cases; errors as in rpc.md, in its check order ---------------------------------------------------------
+  // --- use cases; errors as in rpc.md, in its check order
+  // ---------------------------------------------------------
   void create(std::string name, std::string type, bool is_public, Done<ChannelRef> done);
   void join(std::string address, std::string name, Done<ChannelRef> done);
   void leave(const std::string& channel, Done<bool> done);
-  void grant(const std::string& channel, const std::string& id, const std::string& role, Done<std::string> done);
+  void grant(const std::string& channel, const std::string& id, const std::string& role,
+             Done<std::string> done);
   void members(const std::string& channel, Done<std::vector<Member>> done);
   void info(const std::string& channel, Done<ChannelInfo> done);
   /// The last word on a write, on the channel's state as this turn's writes so far leave it.
   using Admit = std::function<Result<void>(const types::StateReader& state)>;
-  /// `ops`: strict DAG-CBOR each, made by the functions in types/; all of them go into one node. `request`: exactly-once
-  /// id, or empty. `admit` stands in the place of the type's own admission of a write of one operation.
-  void write(const std::string& channel, const types::Type& type, std::vector<Bytes> ops, std::string request,
-             Done<Written> done, const Admit& admit = nullptr);
-  /// `peer`: "", or reached only when that peer (a did:key, or "any") has said that it holds the tokens too.
-  void wait(const std::string& channel, std::vector<std::string> tokens, uint64_t timeout_ms, std::string peer,
-            Done<bool> done);
+  /// `ops`: strict DAG-CBOR each, made by the functions in types/; all of them go into one node.
+  /// `request`: exactly-once id, or empty. `admit` stands in the place of the type's own admission
+  /// of a write of one operation.
+  void write(const std::string& channel, const types::Type& type, std::vector<Bytes> ops,
+             std::string request, Done<Written> done, const Admit& admit = nullptr);
+  /// `peer`: "", or reached only when that peer (a did:key, or "any") has said that it holds the
+  /// tokens too.
+  void wait(const std::string& channel, std::vector<std::string> tokens, uint64_t timeout_ms,
+            std::string peer, Done<bool> done);
   void clock(const std::string& channel, Done<std::vector<std::string>> done);
-  /// The accepted nodes of a channel, decrypted, as committed: for kv.get with siblings. Null: no such channel.
+  /// The accepted nodes of a channel, decrypted, as committed: for kv.get with siblings. Null: no
+  /// such channel.
   std::unique_ptr<types::NodeSource> source(const ChannelRef& channel) const;
   EngineStats stats() const;
 
-  // --- what comes in -------------------------------------------------------------------------------------------------
+  // --- what comes in
+  // -------------------------------------------------------------------------------------------------
   void on_message(const ipld::Cid& channel, std::string_view from, BytesView message);
   void on_published(const ipld::Cid& channel, bool ok);
   void on_stored(uint64_t ticket, bool ok);

@@ -1,5 +1,6 @@
-// Channel, third part: lists that are forked. What lies beyond a cut is taken back, and what an honest owner wrote there
-// is written again by that owner (access/again.h), so that it counts after all.
+// Channel, third part: lists that are forked. What lies beyond a cut is taken back, and what an
+// honest owner wrote there is written again by that owner (access/again.h), so that it counts after
+// all.
 #include <algorithm>
 
 #include "base/log.h"
@@ -13,11 +14,13 @@ constexpr uint64_t kSeekMs = 1'000, kSeekMsMax = 60'000;
 
 }  // namespace
 
-// --- what counts -----------------------------------------------------------------------------------------------------
+// --- what counts
+// -----------------------------------------------------------------------------------------------------
 
 /// The node that counts at this place.
 Result<std::optional<list::Node>> Channel::counted(const Place& place) const {
-  if (const auto it = lists_.all().find(place.list); it != lists_.all().end() && it->second.record.applied.number >= place.number) {
+  if (const auto it = lists_.all().find(place.list);
+      it != lists_.all().end() && it->second.record.applied.number >= place.number) {
     PTWOP_TRY(list::Node node, lists_.node(place.list, place.number));
     if (node.time == place.time) return std::optional(std::move(node));
   }
@@ -66,7 +69,9 @@ void Channel::undo_from(const list::ListId& id, ListState& state) {
     const uint64_t number = state.record.applied.number;
     const auto node = lists_.node(id, number);
     if (!node) return break_turn(node.error());
-    const auto undone = [&] { lists_.set_applied(state, id, {number - 1, node->prev ? node->prev.tag() : 0}); };
+    const auto undone = [&] {
+      lists_.set_applied(state, id, {number - 1, node->prev ? node->prev.tag() : 0});
+    };
     const auto ops = open_ops(*node);
     if (ops && !ops->empty() && access::is_again(ops->front())) {
       undo_again(*node, *ops);
@@ -85,17 +90,20 @@ bool Channel::apply_again(const list::Node& node, const std::vector<Bytes>& ops)
   if (!repeated) return true;  // void, and counted as such
   for (const access::Repeated& inner : *repeated)
     if (!open_ops(inner.node)) return false;
-  for (const access::Repeated& inner : *repeated) recount(inner.node, [&] { again_.add(inner, node.at()); });
+  for (const access::Repeated& inner : *repeated)
+    recount(inner.node, [&] { again_.add(inner, node.at()); });
   return true;
 }
 
 void Channel::undo_again(const list::Node& node, const std::vector<Bytes>& ops) {
   const auto repeated = access::read_again(node, ops);
   if (!repeated) return;
-  for (const access::Repeated& inner : *repeated) recount(inner.node, [&] { again_.remove(inner.node, node.at()); });
+  for (const access::Repeated& inner : *repeated)
+    recount(inner.node, [&] { again_.remove(inner.node, node.at()); });
 }
 
-// --- membership ------------------------------------------------------------------------------------------------------
+// --- membership
+// ------------------------------------------------------------------------------------------------------
 
 // From all control nodes that count: at the start, and after some were taken back or written again.
 Result<void> Channel::evaluate_membership() {
@@ -134,7 +142,8 @@ bool Channel::refresh_membership() {
   return true;
 }
 
-// --- our own forked lists --------------------------------------------------------------------------------------------
+// --- our own forked lists
+// --------------------------------------------------------------------------------------------
 
 void Channel::note_cut(const list::ListId& id, const ListState& state) {
   const uint64_t cut = state.record.cut;
@@ -148,16 +157,18 @@ void Channel::note_cut(const list::ListId& id, const ListState& state) {
 }
 
 bool Channel::repeating() const {
-  return !strays_.empty() || std::any_of(own_cuts_.begin(), own_cuts_.end(), [this](const auto& item) {
-    return item.second.next <= lists_.all().at(item.first).record.held.number;
-  });
+  return !strays_.empty() ||
+         std::any_of(own_cuts_.begin(), own_cuts_.end(), [this](const auto& item) {
+           return item.second.next <= lists_.all().at(item.first).record.held.number;
+         });
 }
 
 // What was cut off of our own lists, as far as it is here, is written again.
 void Channel::repeat_own() {
   if (own_cuts_.empty()) return;
   const bool admin = membership_->is_admin(world_.me.key());
-  const bool writer = membership_->readable() && (admin || membership_->write_grant(world_.me.key()));
+  const bool writer =
+      membership_->readable() && (admin || membership_->write_grant(world_.me.key()));
   size_t bytes = 0;
   Repeats control{true, {}, 0}, data{false, {}, 0};
   for (auto& [id, cut] : own_cuts_) {
@@ -220,7 +231,8 @@ void Channel::flush(Repeats& repeats) {
   apply_again(node, ops);
 }
 
-// Other branches of our own lists: an older copy of this folder wrote them, or we did, before this folder was restored.
+// Other branches of our own lists: an older copy of this folder wrote them, or we did, before this
+// folder was restored.
 void Channel::seek_branches() {
   const uint64_t now = world_.now_ms();
   for (auto& [id, cut] : own_cuts_) {
@@ -242,8 +254,10 @@ void Channel::seek_branches() {
   }
 }
 
-// The last node that is not here of the branch that ends there, back to the cut or to where it joins ours; 0: none.
-Result<uint64_t> Channel::lacking(const list::ListId& list, const ListRecord& record, list::Position end) const {
+// The last node that is not here of the branch that ends there, back to the cut or to where it
+// joins ours; 0: none.
+Result<uint64_t> Channel::lacking(const list::ListId& list, const ListRecord& record,
+                                  list::Position end) const {
   for (; end.number >= record.cut; --end.number) {
     if (end.number <= record.held.number) {
       PTWOP_TRY(const list::Node ours, lists_.node(list, end.number));

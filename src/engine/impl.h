@@ -1,4 +1,5 @@
-// What an Engine is made of. Internal to this room: engine.cpp has the use cases, turn.cpp the turn.
+// What an Engine is made of. Internal to this room: engine.cpp has the use cases, turn.cpp the
+// turn.
 #pragma once
 #include <map>
 #include <memory>
@@ -23,7 +24,7 @@ struct Engine::Impl {
     std::vector<list::At> tokens;
     std::string peer;
     uint64_t deadline_ms = 0;
-    uint64_t ask_at_ms = 0;  ///< When peers are asked (again) for their clocks…
+    uint64_t ask_at_ms = 0;          ///< When peers are asked (again) for their clocks…
     uint64_t ask_again_ms = kAskMs;  ///< …and how long after that once more.
     Done<bool> done;
   };
@@ -31,25 +32,28 @@ struct Engine::Impl {
   World world;
   Directory directory;
   std::map<uint32_t, std::unique_ptr<Channel>> channels;
-  std::map<std::string, Channel*, std::less<>> by_name;  ///< Names and addresses, as this turn has them.
+  std::map<std::string, Channel*, std::less<>>
+      by_name;  ///< Names and addresses, as this turn has them.
   std::unordered_map<ipld::Cid, Channel*> by_cid;
-  std::map<ipld::Cid, ChannelRef> shown;  ///< What the directory and the subscriptions hold: as committed.
+  std::map<ipld::Cid, ChannelRef>
+      shown;  ///< What the directory and the subscriptions hold: as committed.
   std::vector<Waiter> waiters;
-  std::set<uint32_t> touched;  ///< Channels with something to settle in this turn.
-  std::set<uint32_t> talking;  ///< Channels that may have something to send.
-  std::map<uint32_t, uint64_t> due_of;                ///< When each channel wants its next tick…
-  std::set<std::pair<uint64_t, uint32_t>> due;        ///< …the soonest first.
+  std::set<uint32_t> touched;                   ///< Channels with something to settle in this turn.
+  std::set<uint32_t> talking;                   ///< Channels that may have something to send.
+  std::map<uint32_t, uint64_t> due_of;          ///< When each channel wants its next tick…
+  std::set<std::pair<uint64_t, uint32_t>> due;  ///< …the soonest first.
   uint32_t next_channel = 1;
   Outbox outbox;
   Pins pins;
   uint64_t manifest_at_ms = 0;
   uint64_t sweep_at_ms = 0;
   uint64_t refusals_at_ms = 0;
-  uint64_t failed_commits = 0;  ///< Since the last line about them…
+  uint64_t failed_commits = 0;     ///< Since the last line about them…
   uint64_t failure_log_at_ms = 0;  ///< …and when the next is due.
   std::map<std::string, uint64_t> refused_logged;
   Bytes sweep_from;
-  std::vector<std::pair<uint32_t, ipld::Cid>> left;  ///< In this turn; their pins go once that is durable.
+  std::vector<std::pair<uint32_t, ipld::Cid>>
+      left;  ///< In this turn; their pins go once that is durable.
   bool channels_changed = false;
   bool unsynced = false;
   bool reload_due = false;

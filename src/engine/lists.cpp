@@ -16,7 +16,8 @@ constexpr size_t kWaitingBytesMax = 16 << 20;
 constexpr size_t kUnknownListsMax = 64;
 constexpr size_t kUnknownListBytesMax = 128 << 10;
 constexpr uint64_t kUnknownKeptMs = 60'000;
-// How many signatures of one run are checked from its end: a run with more bad ones than that is noise.
+// How many signatures of one run are checked from its end: a run with more bad ones than that is
+// noise.
 constexpr int kSignatureTriesMax = 4;
 
 }  // namespace
@@ -29,19 +30,22 @@ bool signature_ok(const list::Node& node) {
 Result<void> Lists::load() {
   const Bytes prefix = meta_key('l', channel_);
   Result<void> decoded;
-  PTWOP_CHECK(world_.ports.store.scan(Table::meta, prefix, after_prefix(prefix), false, [&](BytesView key, BytesView value) {
-    auto record = decode_list(value);
-    if (!record.ok() || key.size() != prefix.size() + list::ListId::kSize) {
-      decoded = fail(Code::corrupt, "a list record is damaged: nothing was changed; restore the data folder from a backup");
-      return false;
-    }
-    const auto id = list::ListId::from(key.substr(prefix.size()));
-    holdings_[id] = {record->held, record->cut};
-    ListState& state = lists_[id];
-    state.record = std::move(*record);
-    if (state.record.applied.number < state.applicable()) unapplied_.insert(id);
-    return true;
-  }));
+  PTWOP_CHECK(world_.ports.store.scan(
+      Table::meta, prefix, after_prefix(prefix), false, [&](BytesView key, BytesView value) {
+        auto record = decode_list(value);
+        if (!record.ok() || key.size() != prefix.size() + list::ListId::kSize) {
+          decoded = fail(Code::corrupt,
+                         "a list record is damaged: nothing was changed; restore the data folder "
+                         "from a backup");
+          return false;
+        }
+        const auto id = list::ListId::from(key.substr(prefix.size()));
+        holdings_[id] = {record->held, record->cut};
+        ListState& state = lists_[id];
+        state.record = std::move(*record);
+        if (state.record.applied.number < state.applicable()) unapplied_.insert(id);
+        return true;
+      }));
   return decoded;
 }
 
@@ -75,26 +79,31 @@ void Lists::offer(list::Node node, Bytes block, const access::Membership& member
   if (node.channel != cid_ && !PTWOP_MUTANT(skip_channel)) return world_.refuse("other_channel");
   const list::ListId id = node.id;
   ListState* state = find(id);
-  if (state && state->record.cut && node.number >= state->record.cut && node.list.writer == world_.me.key())
+  if (state && state->record.cut && node.number >= state->record.cut &&
+      node.list.writer == world_.me.key())
     return take_stray({std::move(node), std::move(block)});
-  if (state && node.number <= state->record.held.number) return compare_with_held(*state, {std::move(node), std::move(block)});
+  if (state && node.number <= state->record.held.number)
+    return compare_with_held(*state, {std::move(node), std::move(block)});
   const uint64_t number = node.number;
   Arrived arrived{std::move(node), std::move(block)};
-  // Straight in order is the usual case, and so is a run of which only the end is checked; anything else may be noise,
-  // so it must be signed before it may wait.
+  // Straight in order is the usual case, and so is a run of which only the end is checked; anything
+  // else may be noise, so it must be signed before it may wait.
   const bool next = number == (state ? state->record.held.number : 0) + 1;
   if (const auto it = waiting_.find(id); it != waiting_.end()) {
     auto& nodes = it->second.nodes;
     if (const auto same = nodes.find(number); same != nodes.end()) {
       if (same->second.node.cid == arrived.node.cid) return;
-      const bool early = !PTWOP_MUTANT(early_node_stays) && same->second.node.time_ms() > world_.wall_ms() + limits::kFutureMs;
+      const bool early = !PTWOP_MUTANT(early_node_stays) &&
+                         same->second.node.time_ms() > world_.wall_ms() + limits::kFutureMs;
       if (!early && verify(same->second)) return;
       drop(id, number);  // a forgery sat in its place, or a branch that may wait for years
     }
   }
   const auto it = waiting_.find(id);
-  const auto before = it == waiting_.end() ? std::map<uint64_t, Arrived>::iterator{} : it->second.nodes.find(number - 1);
-  const bool chained = it != waiting_.end() && before != it->second.nodes.end() && before->second.node.cid == arrived.node.prev;
+  const auto before = it == waiting_.end() ? std::map<uint64_t, Arrived>::iterator{}
+                                           : it->second.nodes.find(number - 1);
+  const bool chained = it != waiting_.end() && before != it->second.nodes.end() &&
+                       before->second.node.cid == arrived.node.prev;
   if (!next) {
     if (!chained && !verify(arrived)) return world_.refuse("forged");
     events_.claims.push_back({id, {number - 1, 0}});
@@ -111,7 +120,8 @@ void Lists::offer(list::Node node, Bytes block, const access::Membership& member
 
 // We wrote this, somewhere else, and it is cut off. If we hold it as well it is known already.
 void Lists::take_stray(Arrived arrived) {
-  const auto held = world_.txn.get(Table::nodes, node_key(channel_, arrived.node.id, arrived.node.number));
+  const auto held =
+      world_.txn.get(Table::nodes, node_key(channel_, arrived.node.id, arrived.node.number));
   if (held && *held && **held == arrived.block) return;
   if (!verify(arrived)) return world_.refuse("forged");
   events_.strays.push_back(std::move(arrived.node));
@@ -132,8 +142,9 @@ bool Lists::room_for(const list::ListId& id, const Arrived& arrived, bool known)
   const auto it = waiting_.find(id);
   const size_t bytes = arrived.block.size() + (it == waiting_.end() ? 0 : it->second.bytes);
   if (known)
-    return it == waiting_.end() || (it->second.nodes.size() < kWaitingPerListMax && bytes <= kWaitingPerListBytesMax &&
-                                    waiting_bytes_ < kWaitingBytesMax);
+    return it == waiting_.end() ||
+           (it->second.nodes.size() < kWaitingPerListMax && bytes <= kWaitingPerListBytesMax &&
+            waiting_bytes_ < kWaitingBytesMax);
   if (it == waiting_.end()) forget_oldest_unknown();
   return bytes <= std::max(kUnknownListBytesMax, arrived.block.size());
 }
@@ -180,8 +191,10 @@ void Lists::retry(const access::Membership& membership) {
   for (const auto& [id, waiting] : waiting_) ids.push_back(id);
   const uint64_t now = world_.now_ms();
   for (const auto& id : ids) {
-    if (!lists_.contains(id) && now - waiting_.at(id).since_ms > kUnknownKeptMs) drop_all(id);
-    else drain(id, membership);
+    if (!lists_.contains(id) && now - waiting_.at(id).since_ms > kUnknownKeptMs)
+      drop_all(id);
+    else
+      drain(id, membership);
   }
 }
 
@@ -198,7 +211,8 @@ bool Lists::open_list(const list::ListId& id, const access::Membership& membersh
     return false;
   }
   const ListState* granting = node.grant ? find(node.grant->list) : nullptr;
-  const auto admitted = membership.admits(node, granting ? granting->record.applied : list::Position{});
+  const auto admitted =
+      membership.admits(node, granting ? granting->record.applied : list::Position{});
   if (!admitted && admitted.error().code == Code::no_manifest) {
     if (!verify(first->second)) {
       world_.refuse("forged");
@@ -229,7 +243,8 @@ bool Lists::drain_run(const list::ListId& id, const access::Membership& membersh
   if (!state && !open_list(id, membership)) return false;
   const ListRecord before = state ? state->record : ListRecord{};
   auto& nodes = it->second.nodes;
-  while (!nodes.empty() && nodes.begin()->first <= before.held.number) drop(id, nodes.begin()->first);
+  while (!nodes.empty() && nodes.begin()->first <= before.held.number)
+    drop(id, nodes.begin()->first);
   if (!waiting_.contains(id)) return false;
 
   // The run that follows what is held, linked by hashes: one signature at its end covers all of it.
@@ -246,10 +261,12 @@ bool Lists::drain_run(const list::ListId& id, const access::Membership& membersh
       drop(id, node.number);
       break;
     }
-    if ((node.prev != prev && !PTWOP_MUTANT(skip_prev)) || (node.time <= time && !PTWOP_MUTANT(skip_time))) {
+    if ((node.prev != prev && !PTWOP_MUTANT(skip_prev)) ||
+        (node.time <= time && !PTWOP_MUTANT(skip_time))) {
       const bool genuine = verify(n->second);
       world_.refuse(!genuine ? "forged" : node.prev != prev ? "branch" : "time");
-      if (genuine && node.prev != prev && run.empty()) events_.branches.push_back({id, before.held});
+      if (genuine && node.prev != prev && run.empty())
+        events_.branches.push_back({id, before.held});
       drop(id, node.number);
       break;
     }
@@ -263,7 +280,8 @@ bool Lists::drain_run(const list::ListId& id, const access::Membership& membersh
     run.pop_back();
     drop(id, number);
     if (--tries > 0) continue;
-    // Much noise behind what may be good: go on from the last one that is known to be, or try the first.
+    // Much noise behind what may be good: go on from the last one that is known to be, or try the
+    // first.
     while (run.size() > 1 && !run.back()->verified) run.pop_back();
     tries = 1;
   }
@@ -325,13 +343,15 @@ Result<std::vector<Bytes>> Lists::range(const sync::Range& range, size_t bytes_m
   if (held == holdings_.end()) return out;
   size_t bytes = 0;
   PTWOP_CHECK(world_.txn.scan(Table::nodes, node_key(channel_, range.list, range.from),
-                              after_prefix(node_key(channel_, range.list, range.to)), false, [&](BytesView, BytesView block) {
+                              after_prefix(node_key(channel_, range.list, range.to)), false,
+                              [&](BytesView, BytesView block) {
                                 out.emplace_back(block);
                                 bytes += block.size();
                                 return bytes < bytes_max;
                               }));
   if (const uint64_t cut = held->second.cut; cut && range.from <= cut && cut <= range.to) {
-    PTWOP_TRY(const auto other, world_.txn.get(Table::meta, meta_key('f', channel_, range.list.view())));
+    PTWOP_TRY(const auto other,
+              world_.txn.get(Table::meta, meta_key('f', channel_, range.list.view())));
     if (other) out.push_back(*other);
   }
   return out;

@@ -1,4 +1,5 @@
-// The lists of one channel: what is held of each, what waits, and every check a node must pass before it is held.
+// The lists of one channel: what is held of each, what waits, and every check a node must pass
+// before it is held.
 #pragma once
 #include <map>
 #include <set>
@@ -32,7 +33,8 @@ struct Arrived {
 
 class Lists {
  public:
-  Lists(World& world, uint32_t channel, const ipld::Cid& cid) : world_(world), channel_(channel), cid_(cid) {}
+  Lists(World& world, uint32_t channel, const ipld::Cid& cid)
+      : world_(world), channel_(channel), cid_(cid) {}
   Result<void> load();
 
   const std::map<list::ListId, ListState>& all() const { return lists_; }
@@ -42,8 +44,8 @@ class Lists {
   /// One of our own nodes, complete and signed, right after the last one; applied already.
   void append_own(const list::Node& node, const Bytes& block);
 
-  /// A node from outside. It is held if all checks pass now; it waits (bounded) if something it needs is not here yet;
-  /// else it is refused and counted.
+  /// A node from outside. It is held if all checks pass now; it waits (bounded) if something it
+  /// needs is not here yet; else it is refused and counted.
   void offer(list::Node node, Bytes block, const access::Membership& membership);
   /// Tries what waits again: a grant came, time passed.
   void retry(const access::Membership& membership);
@@ -51,10 +53,12 @@ class Lists {
   /// What happened since the last call: for the replicator and for applying.
   struct Events {
     std::set<list::ListId> grown;
-    std::set<list::ListId> came;     ///< Those that grew by nodes from outside.
-    std::vector<list::At> claims;    ///< Positions that must exist somewhere and are not here.
-    std::vector<list::At> branches;  ///< A fork at or below this number: the other branch is wanted.
-    std::set<list::ListId> cut;      ///< Less of these counts than did: what was applied from there on must be undone.
+    std::set<list::ListId> came;   ///< Those that grew by nodes from outside.
+    std::vector<list::At> claims;  ///< Positions that must exist somewhere and are not here.
+    std::vector<list::At>
+        branches;  ///< A fork at or below this number: the other branch is wanted.
+    std::set<list::ListId>
+        cut;  ///< Less of these counts than did: what was applied from there on must be undone.
     std::vector<list::Node> strays;  ///< Of other branches of our own forked lists.
   };
   Events take_events() { return std::exchange(events_, {}); }
@@ -101,7 +105,8 @@ class Lists {
   size_t waiting_bytes_ = 0;
   size_t waiting_count_ = 0;
   std::set<list::ListId> unapplied_;
-  std::map<std::pair<list::ListId, uint64_t>, list::Node> fresh_;  ///< Held in this turn, decoded already.
+  std::map<std::pair<list::ListId, uint64_t>, list::Node>
+      fresh_;                     ///< Held in this turn, decoded already.
   std::set<list::ListId> dirty_;  ///< Records that changed in this turn.
   Events events_;
 };

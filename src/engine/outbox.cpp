@@ -52,25 +52,28 @@ void Outbox::drain() {
   Batch batch;
   std::vector<Block> blocks;
   size_t bytes = 0;
-  const auto scanned = world_.ports.store.scan(Table::outbox, "", "", false, [&](BytesView key, BytesView) {
-    if (stored_.contains(Bytes(key))) return true;
-    auto block = world_.ports.store.get(Table::nodes, key);
-    if (!block && !PTWOP_MUTANT(unreadable_is_gone)) {  // it cannot be read now: it is tried again
-      retry_at_ms_ = now + kRetryMs;
-      return false;
-    }
-    if (!block || !*block || key.size() != 28) {
-      stored_.insert(Bytes(key));  // a node that is gone cannot go out: drop the reminder
-      return true;
-    }
-    const ipld::Cid cid = ipld::Cid::of(**block);
-    if ((*block)->size() > limits::kInlineNodeBytesMax)
-      batch.large[read_be32(key)].push_back({list::ListId::from(key.substr(4, 16)), read_be64(key.substr(20)), cid});
-    bytes += (*block)->size();
-    batch.keys.emplace_back(key);
-    blocks.push_back({cid, std::move(**block)});
-    return blocks.size() < kBatchMax && bytes < kBatchBytesMax;
-  });
+  const auto scanned =
+      world_.ports.store.scan(Table::outbox, "", "", false, [&](BytesView key, BytesView) {
+        if (stored_.contains(Bytes(key))) return true;
+        auto block = world_.ports.store.get(Table::nodes, key);
+        if (!block &&
+            !PTWOP_MUTANT(unreadable_is_gone)) {  // it cannot be read now: it is tried again
+          retry_at_ms_ = now + kRetryMs;
+          return false;
+        }
+        if (!block || !*block || key.size() != 28) {
+          stored_.insert(Bytes(key));  // a node that is gone cannot go out: drop the reminder
+          return true;
+        }
+        const ipld::Cid cid = ipld::Cid::of(**block);
+        if ((*block)->size() > limits::kInlineNodeBytesMax)
+          batch.large[read_be32(key)].push_back(
+              {list::ListId::from(key.substr(4, 16)), read_be64(key.substr(20)), cid});
+        bytes += (*block)->size();
+        batch.keys.emplace_back(key);
+        blocks.push_back({cid, std::move(**block)});
+        return blocks.size() < kBatchMax && bytes < kBatchBytesMax;
+      });
   if (!scanned || blocks.empty()) return;
   draining_ = batch.drains = true;
   const uint64_t ticket = ++world_.tickets;
@@ -84,8 +87,10 @@ uint64_t Outbox::due_ms() const {
   return std::max(ripe_at_ms_, retry_at_ms_);
 }
 
-void Outbox::put_large(uint32_t channel, std::vector<Block> blocks, std::vector<sync::LargeNode> names) {
-  if (world_.kubo.connected && batches_.size() + large_.size() < kLargeBatchesMax)  // else they will be wanted again
+void Outbox::put_large(uint32_t channel, std::vector<Block> blocks,
+                       std::vector<sync::LargeNode> names) {
+  if (world_.kubo.connected &&
+      batches_.size() + large_.size() < kLargeBatchesMax)  // else they will be wanted again
     large_.push_back({channel, std::move(blocks), std::move(names)});
 }
 

@@ -1,4 +1,5 @@
-// Own nodes that are not in Kubo yet. They wait in the store, so neither a restart nor a Kubo that is down loses any.
+// Own nodes that are not in Kubo yet. They wait in the store, so neither a restart nor a Kubo that
+// is down loses any.
 #pragma once
 #include <map>
 #include <set>
@@ -18,8 +19,9 @@ class Outbox {
 
   void on_online();
   void on_offline();
-  /// Hands the next batch to Kubo, unless one is on its way. After the commit. Nodes gather for a moment, so that their
-  /// announcement goes first and one request takes many; large ones, which nobody gets otherwise, go at once.
+  /// Hands the next batch to Kubo, unless one is on its way. After the commit. Nodes gather for a
+  /// moment, so that their announcement goes first and one request takes many; large ones, which
+  /// nobody gets otherwise, go at once.
   void drain();
   /// When `drain` has something to do (mono).
   uint64_t due_ms() const;

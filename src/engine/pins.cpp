@@ -7,7 +7,12 @@ namespace ptwop::engine {
 Block Pins::block(const ipld::Cid& manifest) const {
   ipld::CborWriter w;
   w.map(6).key("kind").text("pin").key("roots").array(0).key("channel").bytes(manifest.bytes());
-  w.key("version").unsigned_integer(1).key("identity").bytes(world_.me.key().view()).key("manifest").link(manifest);
+  w.key("version")
+      .unsigned_integer(1)
+      .key("identity")
+      .bytes(world_.me.key().view())
+      .key("manifest")
+      .link(manifest);
   Bytes bytes = w.take();
   return {ipld::Cid::of(bytes), std::move(bytes)};
 }
@@ -31,8 +36,10 @@ void Pins::release(uint32_t channel, const ipld::Cid& manifest) {
 void Pins::on_stored(uint64_t ticket, bool ok) {
   const auto it = puts_.find(ticket);
   if (it == puts_.end()) return;
-  if (ok && done_.contains(it->second.first)) world_.ports.blocks.pin({}, it->second.second);
-  else done_.erase(it->second.first);
+  if (ok && done_.contains(it->second.first))
+    world_.ports.blocks.pin({}, it->second.second);
+  else
+    done_.erase(it->second.first);
   puts_.erase(it);
 }
 

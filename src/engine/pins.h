@@ -1,5 +1,6 @@
-// What keeps a channel's blocks from Kubo's garbage collection: each daemon pins, recursively, one block a channel,
-// {identity, channel, manifest, roots}. It is unique to the daemon, so two beside one Kubo cannot release each other's.
+// What keeps a channel's blocks from Kubo's garbage collection: each daemon pins, recursively, one
+// block a channel, {identity, channel, manifest, roots}. It is unique to the daemon, so two beside
+// one Kubo cannot release each other's.
 #pragma once
 #include <map>
 #include <set>

@@ -1,6 +1,6 @@
 // What the engine needs of the world. Infrastructure implements these; the simulator does too.
-// The engine is driven by one thread; it calls the ports on that thread and none of them calls back into it:
-// outcomes come in later through Engine's on_… functions.
+// The engine is driven by one thread; it calls the ports on that thread and none of them calls back
+// into it: outcomes come in later through Engine's on_… functions.
 #pragma once
 #include <functional>
 #include <optional>
@@ -17,7 +17,8 @@ namespace ptwop::engine {
 enum class Table : uint8_t { nodes, state, index, meta, outbox };
 inline constexpr size_t kTables = 5;
 
-/// `memory` never touches a disk: it answers `overloaded` when the data is not in memory (ask again with `any`).
+/// `memory` never touches a disk: it answers `overloaded` when the data is not in memory (ask again
+/// with `any`).
 enum class ReadMode : uint8_t { any, memory };
 
 struct Change {
@@ -30,29 +31,34 @@ struct Change {
 /// Applied in order, all or nothing.
 using Changes = std::vector<Change>;
 
-/// An ordered map from bytes to bytes for each table. Reads are safe from any thread, also beside a commit.
+/// An ordered map from bytes to bytes for each table. Reads are safe from any thread, also beside a
+/// commit.
 class StateStore {
  public:
   using Visit = std::function<bool(BytesView key, BytesView value)>;
   virtual ~StateStore() = default;
-  virtual Result<std::optional<Bytes>> get(Table table, BytesView key, ReadMode mode = ReadMode::any) const = 0;
-  /// One consistent view: keys in [from, until) (`until` empty: no upper end), in order or backwards; stops when
-  /// `visit` returns false.
-  virtual Result<void> scan(Table table, BytesView from, BytesView until, bool reverse, const Visit& visit) const = 0;
-  /// One atomic batch. With `sync` it is durable when this returns. Errors: disk_full, corrupt, internal; then nothing
-  /// of it is visible, now or after a restart.
+  virtual Result<std::optional<Bytes>> get(Table table, BytesView key,
+                                           ReadMode mode = ReadMode::any) const = 0;
+  /// One consistent view: keys in [from, until) (`until` empty: no upper end), in order or
+  /// backwards; stops when `visit` returns false.
+  virtual Result<void> scan(Table table, BytesView from, BytesView until, bool reverse,
+                            const Visit& visit) const = 0;
+  /// One atomic batch. With `sync` it is durable when this returns. Errors: disk_full, corrupt,
+  /// internal; then nothing of it is visible, now or after a restart.
   virtual Result<void> commit(const Changes& changes, bool sync) = 0;
   /// Makes every earlier commit durable.
   virtual Result<void> sync() = 0;
 };
 
-/// Kubo's pubsub, one topic a channel. A hint, never the truth: messages may be lost, doubled, late.
+/// Kubo's pubsub, one topic a channel. A hint, never the truth: messages may be lost, doubled,
+/// late.
 class Gossip {
  public:
   virtual ~Gossip() = default;
   virtual void subscribe(const ipld::Cid& channel) = 0;
   virtual void unsubscribe(const ipld::Cid& channel) = 0;
-  /// Outcome: Engine::on_published. At most 1 MiB minus what multibase and HTTP add: see limits::kMessageBytesMax.
+  /// Outcome: Engine::on_published. At most 1 MiB minus what multibase and HTTP add: see
+  /// limits::kMessageBytesMax.
   virtual void publish(const ipld::Cid& channel, Bytes message) = 0;
 };
 
@@ -69,7 +75,8 @@ class BlockStore {
   virtual void put(uint64_t ticket, std::vector<Block> blocks) = 0;
   /// Outcome: Engine::on_block, once for each call. Looks on the network; bounded in time.
   virtual void get(const ipld::Cid& cid) = 0;
-  /// Pins `next` recursively and releases `last` (none: an empty Cid). No outcome: repeated at the next start.
+  /// Pins `next` recursively and releases `last` (none: an empty Cid). No outcome: repeated at the
+  /// next start.
   virtual void pin(const ipld::Cid& last, const ipld::Cid& next) = 0;
   virtual void unpin(const ipld::Cid& cid) = 0;
 };

@@ -47,7 +47,10 @@ Result<ChannelRecord> decode_channel(BytesView bytes) {
 
 Bytes encode(const ListRecord& record) {
   CborWriter w;
-  w.array(8).bytes(record.name.writer.view()).bytes(record.name.incarnation.view()).boolean(record.name.control);
+  w.array(8)
+      .bytes(record.name.writer.view())
+      .bytes(record.name.incarnation.view())
+      .boolean(record.name.control);
   write_position(w, record.held);
   w.bytes(record.head.bytes()).unsigned_integer(record.time);
   write_position(w, record.applied);
@@ -75,10 +78,14 @@ Bytes encode(const RequestRecord& record) {
   CborWriter w;
   const auto& [id, value] = record.written.result;
   w.array(4).unsigned_integer(record.wall_ms).text(record.written.at);
-  if (id) w.text(*id);
-  else w.null();
-  if (value) w.integer(*value);
-  else w.null();
+  if (id)
+    w.text(*id);
+  else
+    w.null();
+  if (value)
+    w.integer(*value);
+  else
+    w.null();
   return w.take();
 }
 
@@ -88,10 +95,14 @@ Result<RequestRecord> decode_request(BytesView bytes) {
   r.array(4);
   record.wall_ms = r.unsigned_integer();
   record.written.at = std::string(r.text());
-  if (r.peek() == ipld::CborKind::text) record.written.result.id = std::string(r.text());
-  else r.null();
-  if (r.peek() == ipld::CborKind::null) r.null();
-  else record.written.result.value = r.integer();
+  if (r.peek() == ipld::CborKind::text)
+    record.written.result.id = std::string(r.text());
+  else
+    r.null();
+  if (r.peek() == ipld::CborKind::null)
+    r.null();
+  else
+    record.written.result.value = r.integer();
   PTWOP_CHECK(r.finish("request record", Code::corrupt));
   return record;
 }

@@ -1,5 +1,6 @@
-// How the engine's tables are laid out: keys that sort so that a prefix scan is a list or a channel, and the records
-// behind them (strict DAG-CBOR). All keys of one channel start with its number (4 bytes, big-endian).
+// How the engine's tables are laid out: keys that sort so that a prefix scan is a list or a
+// channel, and the records behind them (strict DAG-CBOR). All keys of one channel start with its
+// number (4 bytes, big-endian).
 //
 //   nodes   channel list number(8)            → the node's block
 //   state   channel … (the type's)            → the type's
@@ -8,7 +9,8 @@
 //   meta    "c" channel                       → ChannelRecord
 //           "l" channel list                  → ListRecord
 //           "f" channel list                  → the other node of the lowest fork known
-//           "a" channel list number(8) time(8) digest(32) list number(8) → a node's block: the node that the latter
+//           "a" channel list number(8) time(8) digest(32) list number(8) → a node's block: the node
+//           that the latter
 //                                               two name wrote it again (again.h)
 //           "r" channel sha256(request)[0:16] → RequestRecord
 //           "b" → boot counter (8 bytes)      "n" → the next channel number (4 bytes)
@@ -23,7 +25,7 @@ namespace ptwop::engine {
 struct ChannelRecord {
   std::string name;
   ipld::Cid cid;
-  Bytes manifest;  ///< The block; empty until it is here.
+  Bytes manifest;                   ///< The block; empty until it is here.
   list::Incarnation data, control;  ///< Of this replica's own lists.
 };
 Bytes encode(const ChannelRecord& record);
@@ -35,7 +37,7 @@ struct ListRecord {
   ipld::Cid head;       ///< CID of that node
   uint64_t time = 0;    ///< its time
   list::Position applied;
-  uint64_t cut = 0;     ///< Lowest forked number known; 0: none.
+  uint64_t cut = 0;  ///< Lowest forked number known; 0: none.
 };
 Bytes encode(const ListRecord& record);
 Result<ListRecord> decode_list(BytesView bytes);

@@ -9,18 +9,21 @@
 namespace ptwop::engine {
 namespace {
 
-// Two on the way keep Kubo busy without letting pubsub overflow; the rest gathers into larger messages.
+// Two on the way keep Kubo busy without letting pubsub overflow; the rest gathers into larger
+// messages.
 constexpr unsigned kInFlightMax = 2;
 constexpr size_t kNodesBytesMax = 512 << 10;
 constexpr size_t kFreshMax = 4096;
 constexpr size_t kAnswerBytesMax = 8 << 20;
 constexpr size_t kFetchingMax = 64;
-// What one Kubo peer may cost before anything is verified: bytes, with each message counted as at least 4 KiB.
+// What one Kubo peer may cost before anything is verified: bytes, with each message counted as at
+// least 4 KiB.
 constexpr double kBudgetBytesPerMs = 32 << 10, kBudgetBytesMax = 64 << 20;
 constexpr size_t kBudgetFloorBytes = 4 << 10;
 constexpr size_t kBudgetsMax = 1024;
-// What one member may cost: half of that, so that one of several beside one Kubo leaves room for the others. Strangers'
-// identities cost nothing to make, so what they send is on their Kubo peer's account alone.
+// What one member may cost: half of that, so that one of several beside one Kubo leaves room for
+// the others. Strangers' identities cost nothing to make, so what they send is on their Kubo peer's
+// account alone.
 constexpr double kMemberShare = 0.5;
 constexpr double kRefusalCost = 64 << 10;
 constexpr size_t kAnswersMax = 64;
@@ -29,22 +32,26 @@ constexpr size_t kFreshLargeMax = 512;
 
 }  // namespace
 
-std::string Talk::account_of(const list::PublicKey& member) { return "member " + Bytes(member.view()); }
+std::string Talk::account_of(const list::PublicKey& member) {
+  return "member " + Bytes(member.view());
+}
 
 bool Talk::within_budget(std::string_view from, size_t bytes, double share) {
   const uint64_t now = world_.now_ms();
   auto it = budgets_.find(from);
   if (it == budgets_.end()) {
     if (budgets_.size() >= kBudgetsMax) {
-      const auto oldest = std::min_element(budgets_.begin(), budgets_.end(),
-                                           [](const auto& a, const auto& b) { return a.second.at_ms < b.second.at_ms; });
+      const auto oldest = std::min_element(
+          budgets_.begin(), budgets_.end(),
+          [](const auto& a, const auto& b) { return a.second.at_ms < b.second.at_ms; });
       budgets_.erase(oldest);
     }
     it = budgets_.emplace(from, Budget{share * kBudgetBytesMax, now}).first;
   }
   Budget& budget = it->second;
-  budget.tokens = std::min(share * kBudgetBytesMax,
-                           budget.tokens + static_cast<double>(now - budget.at_ms) * share * kBudgetBytesPerMs);
+  budget.tokens =
+      std::min(share * kBudgetBytesMax,
+               budget.tokens + static_cast<double>(now - budget.at_ms) * share * kBudgetBytesPerMs);
   budget.at_ms = now;
   const auto cost = static_cast<double>(std::max(bytes, kBudgetFloorBytes));
   if (budget.tokens < cost) return false;
@@ -52,8 +59,9 @@ bool Talk::within_budget(std::string_view from, size_t bytes, double share) {
   return true;
 }
 
-std::optional<sync::Message> Talk::receive(std::string_view from, BytesView bytes,
-                                           const std::function<bool(const list::PublicKey&)>& is_member) {
+std::optional<sync::Message> Talk::receive(
+    std::string_view from, BytesView bytes,
+    const std::function<bool(const list::PublicKey&)>& is_member) {
   ++world_.stats.messages_received;
   world_.stats.bytes_received += bytes.size();
   const auto refuse = [&](const char* kind) {
@@ -63,15 +71,20 @@ std::optional<sync::Message> Talk::receive(std::string_view from, BytesView byte
   if (!within_budget(from, bytes.size(), 1)) return refuse("over_budget");
   Bytes covered;
   auto message = sync::decode(bytes, covered);
-  if (!message) return refuse(message.error().code == Code::too_large ? "oversized" : "malformed_message");
-  // Kubo gives a node its own messages back; two daemons beside one Kubo share its peer id, so only the sender's
-  // identity and boot tell ours from theirs.
+  if (!message)
+    return refuse(message.error().code == Code::too_large ? "oversized" : "malformed_message");
+  // Kubo gives a node its own messages back; two daemons beside one Kubo share its peer id, so only
+  // the sender's identity and boot tell ours from theirs.
   if (message->sender == world_.me.key() && message->boot == world_.boot) return std::nullopt;
   if (message->channel != channel_) return refuse("other_channel");
-  if (!PTWOP_MUTANT(skip_message_signature) && !access::verify(message->sender, "message", covered, message->signature)) return refuse("forged_message");
+  if (!PTWOP_MUTANT(skip_message_signature) &&
+      !access::verify(message->sender, "message", covered, message->signature))
+    return refuse("forged_message");
   const bool member = is_member(message->sender);
-  if (!replicator_.admit(*message, member, world_.now_ms(), world_.wall_ms())) return refuse("replayed");
-  if (member && !within_budget(account_of(message->sender), bytes.size(), kMemberShare)) return refuse("over_budget");
+  if (!replicator_.admit(*message, member, world_.now_ms(), world_.wall_ms()))
+    return refuse("replayed");
+  if (member && !within_budget(account_of(message->sender), bytes.size(), kMemberShare))
+    return refuse("over_budget");
   return std::move(*message);
 }
 
@@ -86,11 +99,14 @@ void Talk::announce(const sync::LargeNode& large) {
 }
 
 void Talk::charge(std::string_view account, uint64_t refusals) {
-  if (const auto it = budgets_.find(account); it != budgets_.end()) it->second.tokens -= static_cast<double>(refusals) * kRefusalCost;
+  if (const auto it = budgets_.find(account); it != budgets_.end())
+    it->second.tokens -= static_cast<double>(refusals) * kRefusalCost;
 }
 
-void Talk::answer(std::vector<Bytes> blocks, std::vector<sync::LargeNode> large, bool complete, Bytes manifest) {
-  if (answers_.size() >= kAnswersMax || (blocks.empty() && large.empty() && manifest.empty())) return;
+void Talk::answer(std::vector<Bytes> blocks, std::vector<sync::LargeNode> large, bool complete,
+                  Bytes manifest) {
+  if (answers_.size() >= kAnswersMax || (blocks.empty() && large.empty() && manifest.empty()))
+    return;
   sync::Nodes part;
   part.manifest = std::move(manifest);
   part.large = std::move(large);
@@ -127,7 +143,8 @@ sync::ClockMessage Talk::clock(bool has_manifest) {
   clock.wall_ms = world_.wall_ms();
   clock.has_manifest = has_manifest;
   clock.ask = std::exchange(ask_due_, false);
-  auto it = holdings_.size() > sync::kClockEntriesMax ? holdings_.lower_bound(clock_from_) : holdings_.begin();
+  auto it = holdings_.size() > sync::kClockEntriesMax ? holdings_.lower_bound(clock_from_)
+                                                      : holdings_.begin();
   for (size_t i = std::min(holdings_.size(), sync::kClockEntriesMax); i > 0; --i) {
     if (it == holdings_.end()) it = holdings_.begin();
     clock.entries.push_back({{it->first, it->second.position}, it->second.cut});
@@ -199,7 +216,8 @@ void Talk::on_connected() {
 }
 
 bool Talk::fetch(const ipld::Cid& cid, bool for_member) {
-  return fetching_.size() < (for_member ? kFetchingMax : kFetchingForStrangersMax) && fetching_.insert(cid).second;
+  return fetching_.size() < (for_member ? kFetchingMax : kFetchingForStrangersMax) &&
+         fetching_.insert(cid).second;
 }
 
 }  // namespace ptwop::engine

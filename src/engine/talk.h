@@ -1,5 +1,6 @@
-// One channel's side of the conversation: what goes out on its topic and in which order, what is asked, and who may
-// speak. Fresh own nodes go first; while a message is on its way the next ones gather and leave together.
+// One channel's side of the conversation: what goes out on its topic and in which order, what is
+// asked, and who may speak. Fresh own nodes go first; while a message is on its way the next ones
+// gather and leave together.
 #pragma once
 #include <deque>
 #include <functional>
@@ -23,13 +24,16 @@ class Talk {
   const sync::Replicator& replicator() const { return replicator_; }
 
   /// Decodes, bounds, verifies. Nothing: refused and counted, or our own echo.
-  std::optional<sync::Message> receive(std::string_view from, BytesView bytes,
-                                       const std::function<bool(const list::PublicKey&)>& is_member);
+  std::optional<sync::Message> receive(
+      std::string_view from, BytesView bytes,
+      const std::function<bool(const list::PublicKey&)>& is_member);
 
-  void announce(Bytes block);                    ///< A fresh own node of at most kInlineNodeBytesMax.
-  void announce(const sync::LargeNode& large);   ///< A node that is in Kubo already.
-  /// Queues an answer to a want: `blocks` in list order. `complete`: all that was wanted and is here.
-  void answer(std::vector<Bytes> blocks, std::vector<sync::LargeNode> large, bool complete, Bytes manifest);
+  void announce(Bytes block);  ///< A fresh own node of at most kInlineNodeBytesMax.
+  void announce(const sync::LargeNode& large);  ///< A node that is in Kubo already.
+  /// Queues an answer to a want: `blocks` in list order. `complete`: all that was wanted and is
+  /// here.
+  void answer(std::vector<Bytes> blocks, std::vector<sync::LargeNode> large, bool complete,
+              Bytes manifest);
 
   void want(sync::Want want) {
     if (wants_.size() < kWantsMax) wants_.push_back(std::move(want));
@@ -44,8 +48,9 @@ class Talk {
 
   /// True if this block is to be asked for; false while it is being fetched or too many are.
   bool fetch(const ipld::Cid& cid, bool for_member);
-  /// Something in a message was refused, after it had cost us a signature check or more. `account` is who pays: a
-  /// member's own (account_of), or the Kubo peer that a stranger's message came from.
+  /// Something in a message was refused, after it had cost us a signature check or more. `account`
+  /// is who pays: a member's own (account_of), or the Kubo peer that a stranger's message came
+  /// from.
   void charge(std::string_view account, uint64_t refusals);
   static std::string account_of(const list::PublicKey& member);
   bool is_fetching(const ipld::Cid& cid) const { return fetching_.contains(cid); }

@@ -37,8 +37,10 @@ Result<void> Transaction::scan(Table table, BytesView from, BytesView until, boo
   };
   PTWOP_CHECK(store_.scan(table, from, until, reverse, [&](BytesView key, BytesView value) {
     while (more && first != last && before(next()->first, key)) visit_pending();
-    if (more && first != last && next()->first == key) visit_pending();
-    else if (more) more = visit(key, value);
+    if (more && first != last && next()->first == key)
+      visit_pending();
+    else if (more)
+      more = visit(key, value);
     return more;
   }));
   while (more && first != last) visit_pending();
@@ -46,12 +48,14 @@ Result<void> Transaction::scan(Table table, BytesView from, BytesView until, boo
 }
 
 void Transaction::erase_prefix(Table table, BytesView prefix) {
-  std::erase_if(pending_[index(table)], [&](const auto& item) { return item.first.starts_with(prefix); });
+  std::erase_if(pending_[index(table)],
+                [&](const auto& item) { return item.first.starts_with(prefix); });
   prefixes_.push_back({Change::Kind::erase_prefix, table, Bytes(prefix), {}});
 }
 
 bool Transaction::empty() const {
-  return prefixes_.empty() && std::all_of(pending_.begin(), pending_.end(), [](const Pending& p) { return p.empty(); });
+  return prefixes_.empty() &&
+         std::all_of(pending_.begin(), pending_.end(), [](const Pending& p) { return p.empty(); });
 }
 
 void Transaction::clear() {
@@ -68,13 +72,15 @@ Changes Transaction::take() {
     for (Pending& pending = pending_[i]; !pending.empty();) {
       auto item = pending.extract(pending.begin());
       auto& value = item.mapped();
-      out.push_back({value ? Change::Kind::put : Change::Kind::erase, static_cast<Table>(i), std::move(item.key()),
-                     value ? std::move(*value) : Bytes{}});
+      out.push_back({value ? Change::Kind::put : Change::Kind::erase, static_cast<Table>(i),
+                     std::move(item.key()), value ? std::move(*value) : Bytes{}});
     }
   return out;
 }
 
-Table table_of(types::Space space) { return space == types::Space::state ? Table::state : Table::index; }
+Table table_of(types::Space space) {
+  return space == types::Space::state ? Table::state : Table::index;
+}
 
 Bytes state_key(uint32_t channel, BytesView key) {
   Bytes out;
@@ -85,7 +91,8 @@ Bytes state_key(uint32_t channel, BytesView key) {
 
 StateBounds::StateBounds(uint32_t channel, BytesView from_key, BytesView until_key)
     : from(state_key(channel, from_key)),
-      until(until_key.empty() ? after_prefix(channel_prefix(channel)) : state_key(channel, until_key)) {}
+      until(until_key.empty() ? after_prefix(channel_prefix(channel))
+                              : state_key(channel, until_key)) {}
 
 Result<std::optional<Bytes>> ChannelState::get(types::Space space, BytesView key) const {
   return txn_.get(table_of(space), state_key(channel_, key));
@@ -94,9 +101,9 @@ Result<std::optional<Bytes>> ChannelState::get(types::Space space, BytesView key
 Result<void> ChannelState::scan(types::Space space, BytesView from, BytesView until, bool reverse,
                                 const types::Visit& visit) const {
   const StateBounds bounds(channel_, from, until);
-  return txn_.scan(table_of(space), bounds.from, bounds.until, reverse, [&](BytesView key, BytesView value) {
-    return visit(key.substr(kChannelBytes), value);
-  });
+  return txn_.scan(
+      table_of(space), bounds.from, bounds.until, reverse,
+      [&](BytesView key, BytesView value) { return visit(key.substr(kChannelBytes), value); });
 }
 
 Result<void> ChannelState::put(types::Space space, BytesView key, Bytes value) {

@@ -1,4 +1,5 @@
-// What one turn changes, not yet committed, laid over the store: reads see it, the commit takes it, a failure drops it.
+// What one turn changes, not yet committed, laid over the store: reads see it, the commit takes it,
+// a failure drops it.
 #pragma once
 #include <array>
 #include <map>
@@ -13,8 +14,11 @@ class Transaction {
   explicit Transaction(const StateStore& store) : store_(store) {}
 
   Result<std::optional<Bytes>> get(Table table, BytesView key) const;
-  Result<void> scan(Table table, BytesView from, BytesView until, bool reverse, const StateStore::Visit& visit) const;
-  void put(Table table, Bytes key, Bytes value) { pending_[index(table)].insert_or_assign(std::move(key), std::move(value)); }
+  Result<void> scan(Table table, BytesView from, BytesView until, bool reverse,
+                    const StateStore::Visit& visit) const;
+  void put(Table table, Bytes key, Bytes value) {
+    pending_[index(table)].insert_or_assign(std::move(key), std::move(value));
+  }
   void erase(Table table, BytesView key) { pending_[index(table)][Bytes(key)] = std::nullopt; }
   /// Also drops what is pending under the prefix. Reads in the same turn do not see it.
   void erase_prefix(Table table, BytesView prefix);

@@ -34,7 +34,8 @@ Result<void> Engine::open() {
   Bytes next;
   append_be64(next, world.boot);
   PTWOP_CHECK(world.ports.store.commit({{Change::Kind::put, Table::meta, "b", next}}, true));
-  world.put_large = [this](uint32_t channel, std::vector<Block> blocks, std::vector<sync::LargeNode> names) {
+  world.put_large = [this](uint32_t channel, std::vector<Block> blocks,
+                           std::vector<sync::LargeNode> names) {
     impl_->outbox.put_large(channel, std::move(blocks), std::move(names));
   };
   PTWOP_CHECK(impl_->load());
@@ -42,7 +43,8 @@ Result<void> Engine::open() {
   return {};
 }
 
-// From the store alone: at the start, and after a commit failed, when nothing in memory can be trusted.
+// From the store alone: at the start, and after a commit failed, when nothing in memory can be
+// trusted.
 Result<void> Engine::Impl::load() {
   channels.clear();
   by_name.clear();
@@ -53,25 +55,30 @@ Result<void> Engine::Impl::load() {
   next_channel = next && next->size() == 4 ? read_be32(*next) : 1;
   PTWOP_CHECK(outbox.open());
   Result<void> result;
-  PTWOP_CHECK(world.ports.store.scan(Table::meta, "c", "d", false, [&](BytesView key, BytesView value) {
-    auto record = decode_channel(value);
-    if (key.size() != 5 || !record) {
-      result = fail(Code::corrupt, "a channel record is damaged: nothing was changed; restore the data folder from a backup");
-      return false;
-    }
-    const uint32_t number = read_be32(key.substr(1));
-    channels[number] = std::make_unique<Channel>(world, number, std::move(*record));
-    return true;
-  }));
+  PTWOP_CHECK(
+      world.ports.store.scan(Table::meta, "c", "d", false, [&](BytesView key, BytesView value) {
+        auto record = decode_channel(value);
+        if (key.size() != 5 || !record) {
+          result = fail(Code::corrupt,
+                        "a channel record is damaged: nothing was changed; restore the data folder "
+                        "from a backup");
+          return false;
+        }
+        const uint32_t number = read_be32(key.substr(1));
+        channels[number] = std::make_unique<Channel>(world, number, std::move(*record));
+        return true;
+      }));
   PTWOP_CHECK(result);
   for (auto& [number, channel] : channels) {
-    if (const auto known = shown.find(channel->cid()); known != shown.end() && known->second->number == number)
+    if (const auto known = shown.find(channel->cid());
+        known != shown.end() && known->second->number == number)
       channel->adopt(known->second);
     if (const auto loaded = channel->load(); !loaded) {
       if (loaded.error().code != Code::corrupt) return loaded.error();
       set_aside(*channel, loaded.error());
     }
-    if (const auto known = damage.find(number); known != damage.end() && known->second.again_at_ms != kNever)
+    if (const auto known = damage.find(number);
+        known != damage.end() && known->second.again_at_ms != kNever)
       channel->set_aside(known->second.error);
     index(*channel);
     if (world.kubo.connected) channel->talk().on_connected();
@@ -80,16 +87,22 @@ Result<void> Engine::Impl::load() {
   return {};
 }
 
-// One damaged channel must not stop the others. It is tried again now and then: it may have been the disk.
+// One damaged channel must not stop the others. It is tried again now and then: it may have been
+// the disk.
 void Engine::Impl::set_aside(Channel& channel, const Error& why) {
   Damage& d = damage[channel.view()->number];
-  d.error = fail(Code::corrupt, fmt::format("the data of '{}' is damaged here ({}): reads may be incomplete, nothing is written; if it stays so, "
-                                            "channel.leave and channel.join fetch it again from the other replicas", channel.view()->name, why.message));
+  d.error =
+      fail(Code::corrupt,
+           fmt::format("the data of '{}' is damaged here ({}): reads may be incomplete, nothing is "
+                       "written; if it stays so, "
+                       "channel.leave and channel.join fetch it again from the other replicas",
+                       channel.view()->name, why.message));
   d.after_ms = std::clamp(2 * d.after_ms, kDamagedMs, kDamagedMsMax);
   d.again_at_ms = world.now_ms() + d.after_ms;
   channel.set_aside(d.error);
-  log::error("engine", "a channel is set aside: its data could not be read",
-             {{"channel", channel.view()->address}, {"why", why.message}, {"again_ms", d.after_ms}});
+  log::error(
+      "engine", "a channel is set aside: its data could not be read",
+      {{"channel", channel.view()->address}, {"why", why.message}, {"again_ms", d.after_ms}});
 }
 
 void Engine::Impl::try_damaged_again() {
@@ -179,16 +192,20 @@ void Engine::Impl::sweep_requests() {
   const uint64_t wall = world.wall_ms();
   size_t seen = 0;
   Bytes last;
-  const auto ok = world.ports.store.scan(Table::meta, sweep_from.empty() ? "r" : sweep_from, "s", false, [&](BytesView key, BytesView value) {
-    const auto expired = [wall](BytesView bytes) {
-      const auto record = decode_request(bytes);
-      return !record || record->wall_ms + limits::kRequestKeptMs < wall;
-    };
-    const auto now_there = world.txn.get(Table::meta, key);  // it may have been written anew in this turn
-    if (expired(value) && now_there && *now_there && expired(**now_there)) world.txn.erase(Table::meta, key);
-    last = Bytes(key);
-    return ++seen < kRequestSweepMax;
-  });
+  const auto ok = world.ports.store.scan(
+      Table::meta, sweep_from.empty() ? "r" : sweep_from, "s", false,
+      [&](BytesView key, BytesView value) {
+        const auto expired = [wall](BytesView bytes) {
+          const auto record = decode_request(bytes);
+          return !record || record->wall_ms + limits::kRequestKeptMs < wall;
+        };
+        const auto now_there =
+            world.txn.get(Table::meta, key);  // it may have been written anew in this turn
+        if (expired(value) && now_there && *now_there && expired(**now_there))
+          world.txn.erase(Table::meta, key);
+        last = Bytes(key);
+        return ++seen < kRequestSweepMax;
+      });
   const bool more = ok && seen == kRequestSweepMax;
   sweep_from = more ? last : Bytes{};
   if (more) sweep_at_ms = now;
@@ -201,25 +218,28 @@ void Engine::Impl::log_refusals() {
   refusals_at_ms = now + kRefusalsLogMs;
   std::string kinds;
   for (const auto& [kind, count] : world.stats.refused)
-    if (const uint64_t fresh = count - refused_logged[kind]; fresh > 0) kinds += fmt::format("{}{}={}", kinds.empty() ? "" : " ", kind, fresh);
+    if (const uint64_t fresh = count - refused_logged[kind]; fresh > 0)
+      kinds += fmt::format("{}{}={}", kinds.empty() ? "" : " ", kind, fresh);
   refused_logged = world.stats.refused;
   log::warn("engine", "refused what others sent", {{"kinds", kinds}});
 }
 
-// --- the turn --------------------------------------------------------------------------------------------------------
+// --- the turn
+// --------------------------------------------------------------------------------------------------------
 
 void Engine::Impl::check_waiters(const std::set<uint32_t>& settled) {
   const uint64_t now = world.now_ms();
   for (Waiter& waiter : waiters) {
-    if (!std::exchange(waiter.fresh, false) && !settled.contains(waiter.channel) && now < waiter.deadline_ms &&
-        now < waiter.ask_at_ms)
+    if (!std::exchange(waiter.fresh, false) && !settled.contains(waiter.channel) &&
+        now < waiter.deadline_ms && now < waiter.ask_at_ms)
       continue;
     const auto it = channels.find(waiter.channel);
     Result<bool> all = it != channels.end();
     while (all && *all && !waiter.tokens.empty()) {  // what is reached stays reached
       const list::At& at = waiter.tokens.back();
       all = it->second->reached(at);
-      if (all && *all && !waiter.peer.empty() && !PTWOP_MUTANT(wait_for_no_peer)) all = it->second->peer_has(waiter.peer, at);
+      if (all && *all && !waiter.peer.empty() && !PTWOP_MUTANT(wait_for_no_peer))
+        all = it->second->peer_has(waiter.peer, at);
       if (all && *all) waiter.tokens.pop_back();
     }
     if (all && !*all && now < waiter.deadline_ms) {
@@ -231,7 +251,9 @@ void Engine::Impl::check_waiters(const std::set<uint32_t>& settled) {
       }
       continue;
     }
-    if (all && !*all) all = fail(Code::not_reached, "not reached in time: it may still come; see channel.info (missing, peers)");
+    if (all && !*all)
+      all = fail(Code::not_reached,
+                 "not reached in time: it may still come; see channel.info (missing, peers)");
     std::exchange(waiter.done, nullptr)(std::move(all));
   }
   std::erase_if(waiters, [](const Waiter& w) { return !w.done; });
@@ -245,10 +267,14 @@ void Engine::Impl::answer(const Error* failed) {
 Result<void> Engine::Impl::commit() {
   if (world.broken) return *world.broken;
   if (world.txn.empty()) return {};
-  // What came from others is shown at once, and made durable before anything that promises it leaves.
-  PTWOP_CHECK(world.ports.store.commit(world.txn.take(), world.must_sync && !PTWOP_MUTANT(acknowledge_unsynced)));
-  if (world.must_sync) unsynced = false;
-  else if (world.must_keep) unsynced = true;
+  // What came from others is shown at once, and made durable before anything that promises it
+  // leaves.
+  PTWOP_CHECK(world.ports.store.commit(world.txn.take(),
+                                       world.must_sync && !PTWOP_MUTANT(acknowledge_unsynced)));
+  if (world.must_sync)
+    unsynced = false;
+  else if (world.must_keep)
+    unsynced = true;
   return {};
 }
 
@@ -262,11 +288,14 @@ void Engine::Impl::discard(Error error) {
   }
   if (const auto number = std::exchange(world.damaged, {}); number && channels.contains(*number)) {
     set_aside(*channels.at(*number), error);
-    error = fail(Code::overloaded, "nothing was written: one channel's data was just found damaged and it is set aside; try again");
+    error = fail(Code::overloaded,
+                 "nothing was written: one channel's data was just found damaged and it is set "
+                 "aside; try again");
   }
   if (PTWOP_MUTANT(keep_failed_turn)) return answer(&error);
   if (const auto loaded = load(); !loaded) {
-    log::error("engine", "the store cannot be read: trying again", {{"why", loaded.error().message}});
+    log::error("engine", "the store cannot be read: trying again",
+               {{"why", loaded.error().message}});
     reload_due = true;
   } else {
     show_channels();
@@ -299,14 +328,16 @@ void Engine::Impl::conclude(const std::set<uint32_t>& settled) {
 }
 
 void Engine::Impl::want_pin(Channel& channel) {
-  if (channel.membership()) pins.want(channel.view()->number, channel.cid(), channel.record().manifest);
+  if (channel.membership())
+    pins.want(channel.view()->number, channel.cid(), channel.record().manifest);
 }
 
 uint64_t Engine::turn() {
   Impl& e = *impl_;
   World& world = e.world;
   ++world.stats.turns;
-  if (std::exchange(e.reload_due, false)) world.broken = fail(Code::corrupt, "the store could not be read");
+  if (std::exchange(e.reload_due, false))
+    world.broken = fail(Code::corrupt, "the store could not be read");
   const auto touched = std::exchange(e.touched, {});
   for (const uint32_t number : touched)
     if (const auto it = e.channels.find(number); it != e.channels.end()) it->second->settle();
@@ -318,13 +349,16 @@ uint64_t Engine::turn() {
   world.txn.clear();
   world.broken.reset();
   world.must_sync = world.must_keep = false;
-  if (committed) e.conclude(touched);
-  else e.discard(committed.error());
+  if (committed)
+    e.conclude(touched);
+  else
+    e.discard(committed.error());
 
   uint64_t next = world.now_ms() + kIdleTickMs;
   next = std::min(next, e.outbox.due_ms());
   if (!e.due.empty()) next = std::min(next, e.due.begin()->first);
-  for (const auto& waiter : e.waiters) next = std::min(next, std::min(waiter.deadline_ms, waiter.ask_at_ms));
+  for (const auto& waiter : e.waiters)
+    next = std::min(next, std::min(waiter.deadline_ms, waiter.ask_at_ms));
   return next;
 }
 

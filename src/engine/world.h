@@ -1,4 +1,5 @@
-// What the channels of one engine share: ports, identity, and what the present turn has gathered so far.
+// What the channels of one engine share: ports, identity, and what the present turn has gathered so
+// far.
 #pragma once
 #include <functional>
 #include <map>
@@ -18,8 +19,9 @@ struct World {
   Transaction txn;
   EngineStats stats;
   KuboState kubo;
-  uint64_t boot = 0;           ///< Rises with every start.
-  uint64_t stamp_tail = 1;     ///< The part below a millisecond of this start's stamps: random, 1 to 2^14.
+  uint64_t boot = 0;  ///< Rises with every start.
+  uint64_t stamp_tail =
+      1;  ///< The part below a millisecond of this start's stamps: random, 1 to 2^14.
   uint64_t tickets = 0;        ///< The last one given to BlockStore::put.
   uint64_t outbox = 0;         ///< Own nodes not yet in Kubo.
   bool outbox_urgent = false;  ///< One of them is too large to be announced otherwise.
@@ -29,7 +31,8 @@ struct World {
   std::vector<std::function<void(const Error*)>> replies;
   /// True if something in this turn must be durable before the turn ends.
   bool must_sync = false;
-  /// True if this turn took in what clocks and tokens will promise: durable before anything goes out.
+  /// True if this turn took in what clocks and tokens will promise: durable before anything goes
+  /// out.
   bool must_keep = false;
   /// A read or write of the store failed in mid-turn: the turn is discarded.
   std::optional<Error> broken;
@@ -47,14 +50,19 @@ struct World {
   uint64_t refusals = 0;  ///< All kinds together.
 
   /// Puts nodes too large for a message into Kubo; then the channel announces them by CID.
-  std::function<void(uint32_t channel, std::vector<Block> blocks, std::vector<sync::LargeNode> names)> put_large;
+  std::function<void(uint32_t channel, std::vector<Block> blocks,
+                     std::vector<sync::LargeNode> names)>
+      put_large;
 
   template <class T>
   void reply(Done<T> done, Result<T> result) {
-    replies.push_back([done = std::move(done), result = std::move(result)](const Error* failed) mutable {
-      if (failed && result.ok()) done(*failed);
-      else done(std::move(result));
-    });
+    replies.push_back(
+        [done = std::move(done), result = std::move(result)](const Error* failed) mutable {
+          if (failed && result.ok())
+            done(*failed);
+          else
+            done(std::move(result));
+        });
   }
 };
 

@@ -74,8 +74,9 @@ Result<void> write_value(CborWriter& out, const Value& value, size_t depth) {
       out.real(value.real);
       return {};
     case Kind::out_of_range:
-      return refuse("The number " + value.text.substr(0, 40) +
-                    " fits neither 64-bit integers nor floats (an integer has no \".\" and no \"e\").");
+      return refuse(
+          "The number " + value.text.substr(0, 40) +
+          " fits neither 64-bit integers nor floats (an integer has no \".\" and no \"e\").");
     case Kind::string:
       out.text(value.text);
       return {};

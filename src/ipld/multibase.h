@@ -7,11 +7,13 @@
 
 namespace ptwop::ipld {
 
-/// RFC 4648 base32, lower case, without padding; without the prefix `b`. Reading takes either case, and refuses stray bits.
+/// RFC 4648 base32, lower case, without padding; without the prefix `b`. Reading takes either case,
+/// and refuses stray bits.
 std::string to_base32(BytesView bytes);
 std::optional<Bytes> from_base32(std::string_view text);
 
-/// base58btc, without the prefix `z`. Reading takes at most 256 characters: its cost grows with their square.
+/// base58btc, without the prefix `z`. Reading takes at most 256 characters: its cost grows with
+/// their square.
 std::string to_base58(BytesView bytes);
 std::optional<Bytes> from_base58(std::string_view text);
 

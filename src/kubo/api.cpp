@@ -11,10 +11,11 @@ bool is_refusal(int status) { return status == 401 || status == 403; }
 Result<Bytes> meaning_of(Result<net::HttpResponse> response) {
   if (!response) return response.error();
   if (is_refusal(response->status)) {
-    return fail(Code::not_permitted,
-                "Kubo refuses this daemon (HTTP " + std::to_string(response->status) +
-                    "): give it with --kubo-auth-file a secret of Kubo's API.Authorizations whose AllowedPaths hold "
-                "/api/v0");
+    return fail(Code::not_permitted, "Kubo refuses this daemon (HTTP " +
+                                         std::to_string(response->status) +
+                                         "): give it with --kubo-auth-file a secret of Kubo's "
+                                         "API.Authorizations whose AllowedPaths hold "
+                                         "/api/v0");
   }
   if (response->status == 200 && response->stream_error.empty()) return std::move(response->body);
   std::string text = response->status == 200 ? printable(response->stream_error)
@@ -25,8 +26,8 @@ Result<Bytes> meaning_of(Result<net::HttpResponse> response) {
 
 }  // namespace
 
-/// What is refused although Kubo answers otherwise, and goes on being refused until somebody changes
-/// something there. Whoever asks for the version tells that one himself.
+/// What is refused although Kubo answers otherwise, and goes on being refused until somebody
+/// changes something there. Whoever asks for the version tells that one himself.
 void Api::tell_refusal(std::string_view call, const Error& why) {
   const bool told = (why.code == Code::not_permitted && call != "version") ||
                     (why.code == Code::kubo_refused && call == "block/put");

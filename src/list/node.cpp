@@ -70,7 +70,10 @@ Bytes tag_bytes(uint64_t tag) {
 }
 
 void write_at(ipld::CborWriter& out, const At& at) {
-  out.array(3).bytes(at.list.view()).unsigned_integer(at.position.number).bytes(tag_bytes(at.position.tag));
+  out.array(3)
+      .bytes(at.list.view())
+      .unsigned_integer(at.position.number)
+      .bytes(tag_bytes(at.position.tag));
 }
 
 At read_at(ipld::CborReader& in) {
@@ -89,7 +92,8 @@ Bytes encode_unsigned(const Node& node) { return encode_part(node, Part::all_but
 Bytes encode(const Node& node) { return encode_part(node, Part::all); }
 
 Result<Node> decode(BytesView block) {
-  if (block.size() > kNodeBytesMax) return fail(Code::too_large, "a node is larger than the format allows");
+  if (block.size() > kNodeBytesMax)
+    return fail(Code::too_large, "a node is larger than the format allows");
   ipld::CborReader r(block);
   Node node;
   r.map();
@@ -133,11 +137,13 @@ Result<Node> decode(BytesView block) {
     lists.insert(at.list);
     positions &= at.position.number > 0;
   }
-  const bool sound = positions && node.number >= 1 && node.number <= limits::kNumberMax && node.body.size() <= limits::kBodyBytesMax &&
+  const bool sound = positions && node.number >= 1 && node.number <= limits::kNumberMax &&
+                     node.body.size() <= limits::kBodyBytesMax &&
                      static_cast<bool>(node.prev) == (node.number > 1) &&
                      !(node.grant && node.number > 1) && node.nonce.empty() == !node.epoch &&
                      !(node.epoch && node.list.control) && lists.size() == node.seen.size();
-  // The number of pairs is checked by encoding again: what does not come out the same was not canonical.
+  // The number of pairs is checked by encoding again: what does not come out the same was not
+  // canonical.
   if (!sound || encode(node) != block) return fail(Code::invalid_params, "not a well-formed node");
   node.id = list_id(node.channel, node.list);
   node.cid = ipld::Cid::of(block);

@@ -1,4 +1,5 @@
-// A node: one signed element of a list (formats.md, "Node"). Building, reading and the checks that need no other state.
+// A node: one signed element of a list (formats.md, "Node"). Building, reading and the checks that
+// need no other state.
 #pragma once
 #include <optional>
 #include <vector>
@@ -13,7 +14,8 @@ namespace ptwop::list {
 
 using Signature = Octets<64, struct SignatureTag>;
 
-/// Who writes a list, and which of the writer's lists it is. Its hash with the channel is the ListId.
+/// Who writes a list, and which of the writer's lists it is. Its hash with the channel is the
+/// ListId.
 struct ListName {
   PublicKey writer;
   Incarnation incarnation;
@@ -25,14 +27,15 @@ ListId list_id(const ipld::Cid& channel, const ListName& name);
 struct Node {
   ipld::Cid channel;
   ListName list;
-  uint64_t number = 0;  ///< From 1.
-  ipld::Cid prev;       ///< None exactly if number is 1. In the encoding bytes, not a link.
-  uint64_t time = 0;    ///< ms << 16 | logical; strictly rising in a list.
+  uint64_t number = 0;      ///< From 1.
+  ipld::Cid prev;           ///< None exactly if number is 1. In the encoding bytes, not a link.
+  uint64_t time = 0;        ///< ms << 16 | logical; strictly rising in a list.
   std::vector<At> seen;     ///< At most kSeenMax, one a list.
-  std::optional<At> grant;  ///< Only in a first node: the grant under which the list is written. The creator needs none.
-  ipld::Cid epoch;          ///< The control node that opened the key's epoch; none: the body is in clear.
-  Bytes nonce;              ///< 24 bytes with an epoch, else empty.
-  Bytes body;               ///< See access/body.h. At most kBodyBytesMax.
+  std::optional<At> grant;  ///< Only in a first node: the grant under which the list is written.
+                            ///< The creator needs none.
+  ipld::Cid epoch;  ///< The control node that opened the key's epoch; none: the body is in clear.
+  Bytes nonce;      ///< 24 bytes with an epoch, else empty.
+  Bytes body;       ///< See access/body.h. At most kBodyBytesMax.
   Signature signature;
 
   // Not part of the encoding:
@@ -51,8 +54,8 @@ Bytes encode_unsigned(const Node& node);
 /// The block. `node.signature` must be set.
 Bytes encode(const Node& node);
 
-/// Reads a block strictly: canonical form, kind, version, limits, prev/number and grant/number agreement.
-/// Does not check the signature.
+/// Reads a block strictly: canonical form, kind, version, limits, prev/number and grant/number
+/// agreement. Does not check the signature.
 Result<Node> decode(BytesView block);
 
 /// A byte string of just that length.

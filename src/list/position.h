@@ -33,21 +33,24 @@ struct Octets {
   };
 };
 
-/// The first 16 bytes of a SHA-256 over channel, writer, incarnation and kind: names one list in one channel.
+/// The first 16 bytes of a SHA-256 over channel, writer, incarnation and kind: names one list in
+/// one channel.
 using ListId = Octets<16, struct ListIdTag>;
 /// An Ed25519 public key: one identity.
 using PublicKey = Octets<32, struct PublicKeyTag>;
 /// Random; a new one for each list that a writer opens in a channel.
 using Incarnation = Octets<8, struct IncarnationTag>;
 
-/// A place in a list: the node's number (from 1; 0 = before the first) and the first 8 bytes of its CID's digest.
+/// A place in a list: the node's number (from 1; 0 = before the first) and the first 8 bytes of its
+/// CID's digest.
 struct Position {
   uint64_t number = 0;
   uint64_t tag = 0;
   auto operator<=>(const Position&) const = default;
 };
 
-/// A position and the list it is in; as text it is the token `at` (base64url: list, varint number, 8 bytes of tag).
+/// A position and the list it is in; as text it is the token `at` (base64url: list, varint number,
+/// 8 bytes of tag).
 struct At {
   ListId list;
   Position position;

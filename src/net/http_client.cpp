@@ -235,8 +235,8 @@ struct HttpClient::Impl : std::enable_shared_from_this<HttpClient::Impl> {
     deliver_done();
   }
 
-  // A new request leaves at once where its connection is open, not in the loop's next turn. What comes of it is told
-  // from the loop: the caller may be in the middle of something.
+  // A new request leaves at once where its connection is open, not in the loop's next turn. What
+  // comes of it is told from the loop: the caller may be in the middle of something.
   void kick() {
     int running = 0;
     curl_multi_socket_action(multi, CURL_SOCKET_TIMEOUT, 0, &running);

@@ -36,7 +36,8 @@ struct Backend {
   KuboSnapshot kubo;
   /// Answers and messages of Kubo that were refused since start. May be unset.
   std::function<uint64_t()> kubo_refused;
-  /// What keeps Kubo or its pubsub from working, for a person; empty where nothing does. May be unset.
+  /// What keeps Kubo or its pubsub from working, for a person; empty where nothing does. May be
+  /// unset.
   std::function<std::string()> kubo_trouble;
   /// Messages of others that came faster than they could be taken. May be unset.
   std::function<uint64_t()> messages_dropped;

@@ -15,8 +15,8 @@ class Dispatcher {
 
   enum class Outcome { answered, later, later_large };
   /// Starts one request; `source` is its JSON text. answered: the answer (for a notification
-  /// nothing) was appended to `out`. later, later_large (by the size foretold): `caller->on_answer(tag, …)`
-  /// follows, through the mailbox.
+  /// nothing) was appended to `out`. later, later_large (by the size foretold):
+  /// `caller->on_answer(tag, …)` follows, through the mailbox.
   Outcome start(const json::Value& request, std::string_view source,
                 const std::shared_ptr<Caller>& caller, uint64_t tag, std::string& out);
 

@@ -30,7 +30,8 @@ struct Server::Impl : std::enable_shared_from_this<Impl> {
         listener(io_context, [this](int fd, const net::Peer& peer) { accept(fd, peer); }) {}
 
   void accept(int fd, const net::Peer& peer) {
-    auto session = std::make_shared<Session>(loop, fd, SessionPart{dispatcher, stats, pending_of_all});
+    auto session =
+        std::make_shared<Session>(loop, fd, SessionPart{dispatcher, stats, pending_of_all});
     if (!peer.permitted)
       return session->refuse(Code::not_permitted,
                              "The user of this process may not use this daemon.");

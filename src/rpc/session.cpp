@@ -69,8 +69,7 @@ bool Session::all_in_flight() const {
 bool Session::room_for_line() {
   if (all_in_flight()) return false;
   const auto room = [this] {
-    return unread() < limits::kUnreadReplyBytesMax &&
-           (unsent() < kUnreadFloorBytes || !crowded());
+    return unread() < limits::kUnreadReplyBytesMax && (unsent() < kUnreadFloorBytes || !crowded());
   };
   if (room()) return true;
   flush();

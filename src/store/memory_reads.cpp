@@ -22,8 +22,8 @@ class ReadFile final : public rocksdb::FSRandomAccessFileOwnerWrapper {
       : FSRandomAccessFileOwnerWrapper(std::move(file)), fd_(fd) {}
   ~ReadFile() override { ::close(fd_); }
 
-  IOStatus Read(uint64_t offset, size_t size, const IOOptions& options, rocksdb::Slice* result, char* scratch,
-                IODebugContext* debug) const override {
+  IOStatus Read(uint64_t offset, size_t size, const IOOptions& options, rocksdb::Slice* result,
+                char* scratch, IODebugContext* debug) const override {
     if (!memory_only) return target()->Read(offset, size, options, result, scratch, debug);
     const iovec part{scratch, size};
     const ssize_t got = ::preadv2(fd_, &part, 1, static_cast<off_t>(offset), RWF_NOWAIT);
@@ -42,7 +42,8 @@ class Files final : public rocksdb::FileSystemWrapper {
   const char* Name() const override { return "ptwop-memory-reads"; }
 
   IOStatus NewRandomAccessFile(const std::string& name, const rocksdb::FileOptions& options,
-                               std::unique_ptr<rocksdb::FSRandomAccessFile>* result, IODebugContext* debug) override {
+                               std::unique_ptr<rocksdb::FSRandomAccessFile>* result,
+                               IODebugContext* debug) override {
     if (memory_only) return not_in_memory();  // opening may touch the disk
     IOStatus status = target()->NewRandomAccessFile(name, options, result, debug);
     if (!status.ok()) return status;
@@ -57,7 +58,8 @@ class Files final : public rocksdb::FileSystemWrapper {
 MemoryOnly::MemoryOnly() { memory_only = true; }
 MemoryOnly::~MemoryOnly() { memory_only = false; }
 
-std::shared_ptr<rocksdb::FileSystem> with_memory_reads(const std::shared_ptr<rocksdb::FileSystem>& base) {
+std::shared_ptr<rocksdb::FileSystem> with_memory_reads(
+    const std::shared_ptr<rocksdb::FileSystem>& base) {
   return std::make_shared<Files>(base);
 }
 

@@ -6,7 +6,8 @@
 
 namespace ptwop::store {
 
-/// While one lives, what this thread reads from files of with_memory_reads() is Aborted instead of waiting for a disk.
+/// While one lives, what this thread reads from files of with_memory_reads() is Aborted instead of
+/// waiting for a disk.
 class MemoryOnly {
  public:
   MemoryOnly();
@@ -15,8 +16,9 @@ class MemoryOnly {
   MemoryOnly& operator=(const MemoryOnly&) = delete;
 };
 
-/// The files of `base`, heeding MemoryOnly. Where the file system cannot tell (preadv2's RWF_NOWAIT), nothing counts as
-/// in memory.
-std::shared_ptr<rocksdb::FileSystem> with_memory_reads(const std::shared_ptr<rocksdb::FileSystem>& base);
+/// The files of `base`, heeding MemoryOnly. Where the file system cannot tell (preadv2's
+/// RWF_NOWAIT), nothing counts as in memory.
+std::shared_ptr<rocksdb::FileSystem> with_memory_reads(
+    const std::shared_ptr<rocksdb::FileSystem>& base);
 
 }  // namespace ptwop::store

@@ -250,7 +250,8 @@ class RocksStore::Impl {
       if (change.table != Table::state) continue;
       if (change.kind == Change::Kind::erase_prefix) return values_.clear();
       const bool there = written && change.kind == Change::Kind::put;
-      changed.push_back({change.key, there ? std::optional<BytesView>(change.value) : std::nullopt});
+      changed.push_back(
+          {change.key, there ? std::optional<BytesView>(change.value) : std::nullopt});
     }
     if (!changed.empty()) values_.update(changed);
   }

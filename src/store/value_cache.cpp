@@ -2,8 +2,8 @@
 
 #include <sodium.h>
 
-#include <bit>
 #include <algorithm>
+#include <bit>
 #include <cassert>
 #include <cstring>
 #include <utility>
@@ -16,7 +16,9 @@ constexpr uint16_t kForgotten = 0x8000;  // in a key's size
 }  // namespace
 
 ValueCache::ValueCache(size_t bytes, size_t slots)
-    : bytes_(bytes / kAlign * kAlign), ring_(std::make_unique_for_overwrite<char[]>(bytes_)), slots_(slots) {
+    : bytes_(bytes / kAlign * kAlign),
+      ring_(std::make_unique_for_overwrite<char[]>(bytes_)),
+      slots_(slots) {
   assert(std::has_single_bit(slots) && bytes_ / kAlign < UINT32_MAX);
   static_assert(std::tuple_size_v<decltype(seed_)> == crypto_shorthash_KEYBYTES);
   randombytes_buf(seed_.data(), seed_.size());
@@ -34,7 +36,9 @@ ValueCache::Head ValueCache::head_at(size_t at) const {
   return head;
 }
 
-BytesView ValueCache::key_at(size_t at) const { return {ring_.get() + at + sizeof(Head), head_at(at).key_size}; }
+BytesView ValueCache::key_at(size_t at) const {
+  return {ring_.get() + at + sizeof(Head), head_at(at).key_size};
+}
 
 size_t ValueCache::slot_of(BytesView key, uint32_t hashed) const {
   const size_t mask = slots_.size() - 1;

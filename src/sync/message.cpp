@@ -26,7 +26,8 @@ void write_body(CborWriter& w, const Nodes& n) {
 }
 
 void write_body(CborWriter& w, const ClockMessage& c) {
-  w.map(4).key("ask").boolean(c.ask).key("wall").unsigned_integer(c.wall_ms).key("clock").array(c.entries.size());
+  w.map(4).key("ask").boolean(c.ask).key("wall").unsigned_integer(c.wall_ms).key("clock").array(
+      c.entries.size());
   for (const ClockEntry& e : c.entries) {
     w.array(2);
     list::write_at(w, e.at);
@@ -133,7 +134,8 @@ Bytes encode_unsigned(const Message& message) { return encode(message, false); }
 Bytes encode_signed(const Message& message) { return encode(message, true); }
 
 Result<Message> decode(BytesView bytes, Bytes& unsigned_part) {
-  if (bytes.size() > limits::kMessageBytesMax) return fail(Code::too_large, "a message over the limit");
+  if (bytes.size() > limits::kMessageBytesMax)
+    return fail(Code::too_large, "a message over the limit");
   CborReader r(bytes);
   Message m;
   r.map(8);
@@ -154,12 +156,17 @@ Result<Message> decode(BytesView bytes, Bytes& unsigned_part) {
   r.expect_key("signature");
   m.signature = read_octets<list::Signature>(r);
   PTWOP_CHECK(r.finish("message"));
-  if (kind == "nodes") m.body = read_nodes(body);
-  else if (kind == "clock") m.body = read_clock(body);
-  else if (kind == "want") m.body = read_want(body);
-  else return fail(Code::invalid_params, "a message of an unknown kind");
+  if (kind == "nodes")
+    m.body = read_nodes(body);
+  else if (kind == "clock")
+    m.body = read_clock(body);
+  else if (kind == "want")
+    m.body = read_want(body);
+  else
+    return fail(Code::invalid_params, "a message of an unknown kind");
   PTWOP_CHECK(body.finish("message body"));
-  // The signature is the last member: the covered text is the rest under a map head of one pair less.
+  // The signature is the last member: the covered text is the rest under a map head of one pair
+  // less.
   constexpr size_t kSignatureMember = 1 + 9 + 2 + list::Signature::kSize;
   unsigned_part.assign(bytes.substr(0, bytes.size() - kSignatureMember));
   unsigned_part[0] = static_cast<char>(0xa7);

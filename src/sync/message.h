@@ -1,5 +1,6 @@
 // What replicas tell each other on a channel's topic (formats.md, "Messages"). Strict DAG-CBOR:
-//   {"body": …, "boot": uint, "kind": text, "count": uint, "sender": key, "channel": CID bytes, "version": 1, "signature"}
+//   {"body": …, "boot": uint, "kind": text, "count": uint, "sender": key, "channel": CID bytes,
+//   "version": 1, "signature"}
 // The signature (kind "message") covers everything but itself.
 #pragma once
 #include <optional>
@@ -35,9 +36,9 @@ struct ClockEntry {
 /// Kind "clock": all positions that the sender holds and has checked.
 struct ClockMessage {
   std::vector<ClockEntry> entries;
-  uint64_t wall_ms = 0;       ///< The sender's time: for telling a clock that is off.
+  uint64_t wall_ms = 0;  ///< The sender's time: for telling a clock that is off.
   bool has_manifest = false;
-  bool ask = false;           ///< Whoever hears this is to tell its own clock soon.
+  bool ask = false;  ///< Whoever hears this is to tell its own clock soon.
 };
 
 struct Range {

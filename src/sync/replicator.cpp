@@ -15,9 +15,10 @@ constexpr uint64_t kGivenUpMs = 5'000, kGivenUpStrangerMs = 60'000;
 constexpr uint64_t kPeerFreshMs = 60'000;
 constexpr uint64_t kSilentMs = 30'000;
 constexpr uint64_t kQuietMinMs = 5'000, kQuietMaxMs = 15'000;
-constexpr uint64_t kAfterChangeMs = 1'000;  // the announcement itself carries the change: this heals its loss
-constexpr uint64_t kClockGapMs = 200;       // never two clocks closer than this
-constexpr uint64_t kWantDelayMs = 40;       // what a clock names may still be on its way
+constexpr uint64_t kAfterChangeMs =
+    1'000;  // the announcement itself carries the change: this heals its loss
+constexpr uint64_t kClockGapMs = 200;  // never two clocks closer than this
+constexpr uint64_t kWantDelayMs = 40;  // what a clock names may still be on its way
 constexpr uint64_t kAnswerMs = 1'000;
 constexpr unsigned kBackoffMax = 5;
 constexpr unsigned kTriesMax = 12;
@@ -56,9 +57,12 @@ bool Replicator::admit(const Message& message, bool member, uint64_t now_ms, uin
     if (w.boot == message.boot) window = &w;
   if (!window) {
     window = peer.windows[0].boot < peer.windows[1].boot ? &peer.windows[0] : &peer.windows[1];
-    // An earlier boot is a replay. But who was restored from an old copy, and had its clock set back, starts below its own
-    // past: once that is silent, it is heard. (A replay admitted so does nothing: clocks only add.)
-    if (message.boot < window->boot && (now_ms - peer.last_seen_ms < kSilentMs || PTWOP_MUTANT(earlier_boot_never))) return false;
+    // An earlier boot is a replay. But who was restored from an old copy, and had its clock set
+    // back, starts below its own past: once that is silent, it is heard. (A replay admitted so does
+    // nothing: clocks only add.)
+    if (message.boot < window->boot &&
+        (now_ms - peer.last_seen_ms < kSilentMs || PTWOP_MUTANT(earlier_boot_never)))
+      return false;
     *window = {message.boot, message.count, 1};
     clock_within(now_ms, jitter_.between(10, 80));  // it just started: tell it what is here
   } else if (!window->admit(message.count)) {
@@ -77,8 +81,9 @@ bool Replicator::room_for_peer(bool member) {
   auto oldest = peers_.end();
   for (auto it = peers_.begin(); it != peers_.end(); ++it) {
     if (it->second.member && !member) continue;
-    const bool better = oldest == peers_.end() || std::pair(it->second.member, it->second.last_seen_ms) <
-                                                      std::pair(oldest->second.member, oldest->second.last_seen_ms);
+    const bool better =
+        oldest == peers_.end() || std::pair(it->second.member, it->second.last_seen_ms) <
+                                      std::pair(oldest->second.member, oldest->second.last_seen_ms);
     if (better) oldest = it;
   }
   if (oldest == peers_.end()) return false;
@@ -100,10 +105,12 @@ void Replicator::on_clock(const Message& message, bool member, uint64_t now_ms, 
   bool they_lack = false;
   for (const ClockEntry& theirs : clock.entries) {
     const auto mine = holdings_.find(theirs.at.list);
-    if (mine == holdings_.end()) want(theirs.at.list, theirs.at.position.number, 0, member, now_ms, kWantDelayMs);
+    if (mine == holdings_.end())
+      want(theirs.at.list, theirs.at.position.number, 0, member, now_ms, kWantDelayMs);
     // What is remembered of a peer is bounded by what is held or wanted here.
     if (mine == holdings_.end() && !wanted_.contains(theirs.at.list)) continue;
-    if (!member && peer.clock.size() >= kStrangerClockMax && !peer.clock.contains(theirs.at.list)) continue;
+    if (!member && peer.clock.size() >= kStrangerClockMax && !peer.clock.contains(theirs.at.list))
+      continue;
     ClockEntry& known = peer.clock[theirs.at.list];
     if (known.at.position.number <= theirs.at.position.number) known = theirs;
     if (mine == holdings_.end()) continue;
@@ -112,29 +119,36 @@ void Replicator::on_clock(const Message& message, bool member, uint64_t now_ms, 
     if (there == held.position && theirs.cut == held.cut) ++same;
     // Beyond a cut that both know nothing counts, so nothing is lacking.
     const uint64_t useful = held.cut && held.cut == theirs.cut ? 0 : held.position.number;
-    if (there.number < useful || (held.cut && (!theirs.cut || held.cut < theirs.cut))) they_lack = true;
+    if (there.number < useful || (held.cut && (!theirs.cut || held.cut < theirs.cut)))
+      they_lack = true;
     uint64_t cut = 0;
-    if (theirs.cut && (!held.cut || theirs.cut < held.cut)) cut = theirs.cut;  // they know of a fork
+    if (theirs.cut && (!held.cut || theirs.cut < held.cut))
+      cut = theirs.cut;  // they know of a fork
     else if (there.number == held.position.number && there.tag != held.position.tag && !held.cut)
       cut = there.number;  // another branch
-    if (there.number > held.position.number || cut) want(theirs.at.list, there.number, cut, member, now_ms, kWantDelayMs);
+    if (there.number > held.position.number || cut)
+      want(theirs.at.list, there.number, cut, member, now_ms, kWantDelayMs);
   }
   if (clock.ask) {
     clock_within(now_ms, jitter_.between(1, 20));
   } else if (they_lack || clock.entries.size() < holdings_.size()) {
-    // Once for each state of ours, and now and then: a peer that will not take what we have must not make us talk for ever.
+    // Once for each state of ours, and now and then: a peer that will not take what we have must
+    // not make us talk for ever.
     if (peer.told_version != version_ || now_ms - peer.told_ms >= kTellAgainMs) {
       peer.told_version = version_;
       peer.told_ms = now_ms;
       clock_within(now_ms, jitter_.between(20, 150));
     }
-  } else if (member && same == holdings_.size() && same == clock.entries.size() && suppressed_ < 2) {
+  } else if (member && same == holdings_.size() && same == clock.entries.size() &&
+             suppressed_ < 2) {
     ++suppressed_;
     clock_at_ms_ = now_ms + jitter_.between(kQuietMinMs, kQuietMaxMs);
   }
 }
 
-void Replicator::on_nodes(const list::PublicKey& sender, const std::map<list::ListId, list::At>& held_there, bool last, uint64_t now_ms) {
+void Replicator::on_nodes(const list::PublicKey& sender,
+                          const std::map<list::ListId, list::At>& held_there, bool last,
+                          uint64_t now_ms) {
   Peer& peer = peers_[sender];
   for (const auto& [list, at] : held_there) {
     if (!peer.clock.contains(at.list) && peer.clock.size() >= kStrangerClockMax) continue;
@@ -146,7 +160,8 @@ void Replicator::on_nodes(const list::PublicKey& sender, const std::map<list::Li
     if (!last || held(list) > wanted.held_when_asked) {
       wanted.ask_at_ms = last ? now_ms : now_ms + kAnswerMs;
     } else if (const auto known = peer.clock.find(list); known != peer.clock.end()) {
-      known->second.at.position.number = std::min(known->second.at.position.number, held(list));  // it has no more
+      known->second.at.position.number =
+          std::min(known->second.at.position.number, held(list));  // it has no more
     }
   }
 }
@@ -170,7 +185,8 @@ void Replicator::on_held(const list::ListId& list, bool by_us, uint64_t now_ms) 
   }
   suppressed_ = 0;
   // What others sent us, others have too: only own writes need our clock soon.
-  clock_within(now_ms, by_us ? kAfterChangeMs : 2 * kAfterChangeMs + jitter_.between(0, kAfterChangeMs));
+  clock_within(now_ms,
+               by_us ? kAfterChangeMs : 2 * kAfterChangeMs + jitter_.between(0, kAfterChangeMs));
 }
 
 void Replicator::on_connected(uint64_t now_ms) {
@@ -190,11 +206,13 @@ void Replicator::ask(uint64_t now_ms) {
 }
 
 void Replicator::clock_within(uint64_t now_ms, uint64_t delay_ms) {
-  const uint64_t at = std::max(now_ms + delay_ms, clock_sent_ms_ ? clock_sent_ms_ + kClockGapMs : 0);
+  const uint64_t at =
+      std::max(now_ms + delay_ms, clock_sent_ms_ ? clock_sent_ms_ + kClockGapMs : 0);
   if (clock_at_ms_ == 0 || at < clock_at_ms_) clock_at_ms_ = at;
 }
 
-void Replicator::want(const list::ListId& list, uint64_t to, uint64_t cut, bool by_member, uint64_t now_ms, uint64_t delay_ms) {
+void Replicator::want(const list::ListId& list, uint64_t to, uint64_t cut, bool by_member,
+                      uint64_t now_ms, uint64_t delay_ms) {
   auto it = wanted_.find(list);
   if (it == wanted_.end()) {
     if (const auto until = given_up_.find(list); until != given_up_.end()) {
@@ -215,7 +233,8 @@ void Replicator::want(const list::ListId& list, uint64_t to, uint64_t cut, bool 
   it->second.to = std::max(it->second.to, to);
   auto& cuts = it->second.cuts;
   if (cut && !cuts.contains(cut)) {
-    if (cuts.size() >= kCutsMax) cuts.erase(std::next(cuts.begin(), static_cast<ptrdiff_t>(jitter_.between(0, kCutsMax - 1))));
+    if (cuts.size() >= kCutsMax)
+      cuts.erase(std::next(cuts.begin(), static_cast<ptrdiff_t>(jitter_.between(0, kCutsMax - 1))));
     cuts.insert(cut);
     if (PTWOP_MUTANT(lowest_claim_only)) cuts.erase(std::next(cuts.begin()), cuts.end());
   }
@@ -236,12 +255,14 @@ void Replicator::give_up(std::map<list::ListId, Wanted>::iterator& it, uint64_t 
 bool Replicator::satisfied(const list::ListId& list, const Wanted& wanted) const {
   const auto mine = holdings_.find(list);
   if (mine == holdings_.end()) return false;
-  const bool cut_known = wanted.cuts.empty() || (mine->second.cut && mine->second.cut <= *wanted.cuts.begin());
+  const bool cut_known =
+      wanted.cuts.empty() || (mine->second.cut && mine->second.cut <= *wanted.cuts.begin());
   // Beyond a cut nothing counts, so nothing is wanted.
   return (mine->second.cut || mine->second.position.number >= wanted.to) && cut_known;
 }
 
-const list::PublicKey* Replicator::choose(const list::ListId& list, const Wanted& wanted, uint64_t now_ms) {
+const list::PublicKey* Replicator::choose(const list::ListId& list, const Wanted& wanted,
+                                          uint64_t now_ms) {
   std::vector<const list::PublicKey*> proving, able, others;
   const uint64_t here = held(list);
   const auto mine = holdings_.find(list);
@@ -249,15 +270,19 @@ const list::PublicKey* Replicator::choose(const list::ListId& list, const Wanted
   for (const auto& [key, peer] : peers_) {
     if (now_ms - peer.last_seen_ms > kPeerFreshMs) continue;
     const auto known = peer.clock.find(list);
-    const bool has = known != peer.clock.end() &&
-                     (known->second.at.position.number > here ||
-                      (!wanted.cuts.empty() && known->second.at.position.number >= *wanted.cuts.begin()));
+    const bool has =
+        known != peer.clock.end() &&
+        (known->second.at.position.number > here ||
+         (!wanted.cuts.empty() && known->second.at.position.number >= *wanted.cuts.begin()));
     const bool proves = has && known->second.cut && (!cut_here || known->second.cut < cut_here);
     // Another than the one that did not answer, if there is one.
     const bool again = wanted.asked_any && wanted.tries > 0 && key == wanted.asked;
-    if (proves && !again && !wanted.cuts.empty()) proving.push_back(&key);
-    else if (has && !again) able.push_back(&key);
-    else if (has || wanted.claimed) others.push_back(&key);
+    if (proves && !again && !wanted.cuts.empty())
+      proving.push_back(&key);
+    else if (has && !again)
+      able.push_back(&key);
+    else if (has || wanted.claimed)
+      others.push_back(&key);
   }
   if (!proving.empty()) return proving[jitter_.between(0, proving.size() - 1)];
   if (!able.empty()) return able[jitter_.between(0, able.size() - 1)];
@@ -293,7 +318,8 @@ Replicator::Output Replicator::tick(uint64_t now_ms, bool need_manifest) {
       continue;
     }
     ++it;
-    wanted.ask_at_ms = now_ms + (kAnswerMs << std::min(wanted.tries, kBackoffMax)) + jitter_.between(0, kAnswerMs / 4);
+    wanted.ask_at_ms = now_ms + (kAnswerMs << std::min(wanted.tries, kBackoffMax)) +
+                       jitter_.between(0, kAnswerMs / 4);
     if (!peer) continue;
     Want& ask = by_peer[*peer];
     if (ask.ranges.size() + kCutsMax + 1 > kRangesMax) {
@@ -309,7 +335,8 @@ Replicator::Output Replicator::tick(uint64_t now_ms, bool need_manifest) {
       if (mine == holdings_.end() || !mine->second.cut || number < mine->second.cut)
         ask.ranges.push_back({list, number > kBranchSpan ? number - kBranchSpan : 1, number});
     const bool cut = mine != holdings_.end() && mine->second.cut;
-    if (wanted.to > held(list) && !cut) ask.ranges.push_back({list, held(list) + (PTWOP_MUTANT(want_too_little) ? 2 : 1), wanted.to});
+    if (wanted.to > held(list) && !cut)
+      ask.ranges.push_back({list, held(list) + (PTWOP_MUTANT(want_too_little) ? 2 : 1), wanted.to});
   }
   if (need_manifest && now_ms >= manifest_at_ms_)
     for (const auto& [key, peer] : peers_)
@@ -336,7 +363,8 @@ uint64_t Replicator::missing() const {
   uint64_t sum = 0;
   for (const auto& [list, wanted] : wanted_) {
     const auto mine = holdings_.find(list);
-    if (wanted.by_member && wanted.to > held(list) && !(mine != holdings_.end() && mine->second.cut))
+    if (wanted.by_member && wanted.to > held(list) &&
+        !(mine != holdings_.end() && mine->second.cut))
       sum += std::min(wanted.to - held(list), kMissingMax - sum);
   }
   return sum;
@@ -349,7 +377,9 @@ bool Replicator::peer_has(const list::PublicKey& peer, const list::At& at) const
   if (entry == p->second.clock.end()) return false;
   const auto& [there, cut] = entry->second;
   if (cut && at.position.number >= cut) return false;
-  return there.position.number > at.position.number || (there.position.number == at.position.number && (!at.position.tag || there.position.tag == at.position.tag));
+  return there.position.number > at.position.number ||
+         (there.position.number == at.position.number &&
+          (!at.position.tag || there.position.tag == at.position.tag));
 }
 
 }  // namespace ptwop::sync

@@ -1,9 +1,11 @@
-// Anti-entropy for one channel as a state machine: what peers say they hold comes in, clocks and wants to send go out.
-// It knows nothing of what nodes hold, of stores or sockets; time and chance are given to it.
+// Anti-entropy for one channel as a state machine: what peers say they hold comes in, clocks and
+// wants to send go out. It knows nothing of what nodes hold, of stores or sockets; time and chance
+// are given to it.
 //
-// Pubsub loses messages, so no message is trusted to arrive. Replicas exchange clocks: on join, soon after a change (at
-// most one a second), when a peer lacks something, and at random intervals when all is quiet. Whoever sees a position
-// beyond its own asks one replica that has it; when no answer comes it asks another, less and less often.
+// Pubsub loses messages, so no message is trusted to arrive. Replicas exchange clocks: on join,
+// soon after a change (at most one a second), when a peer lacks something, and at random intervals
+// when all is quiet. Whoever sees a position beyond its own asks one replica that has it; when no
+// answer comes it asks another, less and less often.
 #pragma once
 #include <map>
 #include <set>
@@ -31,18 +33,20 @@ struct Window {
 struct Peer {
   bool member = false;
   uint64_t boot = 0;  ///< Of its last message.
-  /// The two latest boots: a copied folder makes two daemons of one identity, and both must be heard.
+  /// The two latest boots: a copied folder makes two daemons of one identity, and both must be
+  /// heard.
   Window windows[2];
   uint64_t last_seen_ms = 0;  ///< mono
   uint64_t last_seen_wall_ms = 0;
-  int64_t wall_lead_ms = 0;   ///< The peer's wall clock minus ours, when its last clock came.
+  int64_t wall_lead_ms = 0;  ///< The peer's wall clock minus ours, when its last clock came.
   bool has_manifest = false;
   std::map<list::ListId, ClockEntry> clock;
   uint64_t told_version = 0;  ///< What we held when its clock was last answered with ours…
   uint64_t told_ms = 0;       ///< …and when that was.
 };
 
-/// Small deterministic generator (splitmix64, https://prng.di.unimi.it/splitmix64.c) for jitter: not for secrets.
+/// Small deterministic generator (splitmix64, https://prng.di.unimi.it/splitmix64.c) for jitter:
+/// not for secrets.
 class Jitter {
  public:
   explicit Jitter(uint64_t seed) : state_(seed) {}
@@ -64,7 +68,8 @@ class Replicator {
 
   void on_clock(const Message& message, bool member, uint64_t now_ms, uint64_t wall_ms);
   /// `nodes` from a peer: it holds what it sends. `last`: its answer to our want ends here.
-  void on_nodes(const list::PublicKey& sender, const std::map<list::ListId, list::At>& held_there, bool last, uint64_t now_ms);
+  void on_nodes(const list::PublicKey& sender, const std::map<list::ListId, list::At>& held_there,
+                bool last, uint64_t now_ms);
   /// Something that we hold names this position: it exists somewhere.
   void on_claim(const list::At& at, uint64_t now_ms);
   /// Another branch of this list exists at this number: its node there is the proof of a fork.
@@ -92,23 +97,27 @@ class Replicator {
   /// Nodes known from clocks and claims, not here.
   uint64_t missing() const;
   const std::map<list::PublicKey, Peer>& peers() const { return peers_; }
-  /// A peer says that it has this. (Of a fork that it knows nothing of it may have the other branch.)
+  /// A peer says that it has this. (Of a fork that it knows nothing of it may have the other
+  /// branch.)
   bool peer_has(const list::PublicKey& peer, const list::At& at) const;
 
  private:
   struct Wanted {
-    uint64_t to = 0;          ///< Highest number known to exist.
-    /// Forks that we have no proof of, and branches to compare. Some may be lies: none may keep another from being asked for.
+    uint64_t to = 0;  ///< Highest number known to exist.
+    /// Forks that we have no proof of, and branches to compare. Some may be lies: none may keep
+    /// another from being asked for.
     std::set<uint64_t> cuts;
     uint64_t ask_at_ms = 0;
     unsigned tries = 0;
     list::PublicKey asked;
     uint64_t held_when_asked = 0;
     bool asked_any = false;
-    bool claimed = false;     ///< Named by something that we hold: also those who do not say that they have it are asked.
-    bool by_member = false;   ///< A member, or something that we hold, says that it exists.
+    bool claimed = false;  ///< Named by something that we hold: also those who do not say that they
+                           ///< have it are asked.
+    bool by_member = false;  ///< A member, or something that we hold, says that it exists.
   };
-  void want(const list::ListId& list, uint64_t to, uint64_t cut, bool by_member, uint64_t now_ms, uint64_t delay_ms);
+  void want(const list::ListId& list, uint64_t to, uint64_t cut, bool by_member, uint64_t now_ms,
+            uint64_t delay_ms);
   void forget(std::map<list::ListId, Wanted>::iterator& it);  ///< Moves on to the next.
   bool satisfied(const list::ListId& list, const Wanted& wanted) const;
   const list::PublicKey* choose(const list::ListId& list, const Wanted& wanted, uint64_t now_ms);
@@ -122,8 +131,9 @@ class Replicator {
   std::map<list::PublicKey, Peer> peers_;
   std::map<list::ListId, Wanted> wanted_;
   size_t wanted_by_strangers_ = 0;
-  std::map<list::ListId, uint64_t> given_up_;  ///< Lists nobody could give, and until when they are not asked for.
-  uint64_t version_ = 1;                       ///< Rises when what we hold changes.
+  std::map<list::ListId, uint64_t>
+      given_up_;          ///< Lists nobody could give, and until when they are not asked for.
+  uint64_t version_ = 1;  ///< Rises when what we hold changes.
   uint64_t clock_at_ms_ = 0;
   uint64_t clock_sent_ms_ = 0;
   unsigned suppressed_ = 0;

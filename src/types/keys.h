@@ -1,4 +1,5 @@
-// Keys and values of the types' state: order-preserving encodings. Local to a replica; never sent or signed.
+// Keys and values of the types' state: order-preserving encodings. Local to a replica; never sent
+// or signed.
 #pragma once
 #include "types/type.h"
 
@@ -17,15 +18,19 @@ Bytes escaped(BytesView component);
 /// The first key after all that start with `prefix`; empty when there is no such key.
 Bytes after_prefix(BytesView prefix);
 
-/// The range [from, until) of the keys that start with `prefix` and come strictly after `after` in the direction of
-/// travel.
-struct KeyRange { Bytes from, until; };
+/// The range [from, until) of the keys that start with `prefix` and come strictly after `after` in
+/// the direction of travel.
+struct KeyRange {
+  Bytes from, until;
+};
 KeyRange page_range(std::string_view prefix, const std::optional<std::string>& after, bool reverse);
 
-/// Whether an entry is too many for a page of `entries` so far, `bytes` being the size of their values with its own.
+/// Whether an entry is too many for a page of `entries` so far, `bytes` being the size of their
+/// values with its own.
 bool page_full(size_t entries, size_t limit, size_t bytes);
 
-/// True for a user's key: 1 to limits::kKeyBytesMax bytes. (That it is UTF-8 is CborReader::text's to check.)
+/// True for a user's key: 1 to limits::kKeyBytesMax bytes. (That it is UTF-8 is CborReader::text's
+/// to check.)
 bool valid_key_size(std::string_view key);
 
 /// State bytes that this code cannot have written.

@@ -1,8 +1,8 @@
 // State: key → the winner: time (8), list (16), number and place in the node (varints), a byte of
 // flags, expiry (8) if it has one, writer (32), value. One point read is a get. Index: escaped key,
 // list, time, number, place → nothing: every operation on the key but the winner, so a key that was
-// written once has none. The last one of each list is its latest, and finding these costs one seek a
-// list however often the key was written.
+// written once has none. The last one of each list is its latest, and finding these costs one seek
+// a list however often the key was written.
 #include "types/kv.h"
 
 #include <algorithm>
@@ -157,8 +157,11 @@ class Kv final : public Type {
   Result<void> apply(State& state, const OpContext& at, BytesView bytes) const override {
     PTWOP_TRY(const KvOp op, kv_op_from(bytes));
     PTWOP_TRY(const auto winner, winner_id(state, op.key));
-    if (winner && PTWOP_MUTANT(no_tie_break) && winner->time == at.id.time && winner->list != at.id.list) return {};
-    if (winner && *winner > at.id && !PTWOP_MUTANT(last_comes_wins)) return state.put(Space::index, index_key(op.key, at.id), {});
+    if (winner && PTWOP_MUTANT(no_tie_break) && winner->time == at.id.time &&
+        winner->list != at.id.list)
+      return {};
+    if (winner && *winner > at.id && !PTWOP_MUTANT(last_comes_wins))
+      return state.put(Space::index, index_key(op.key, at.id), {});
     if (winner) PTWOP_CHECK(state.put(Space::index, index_key(op.key, *winner), {}));
     return state.put(Space::state, op.key, winner_bytes(at, op));
   }

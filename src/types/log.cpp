@@ -81,7 +81,8 @@ class Log final : public Type {
     if (!op.del) {
       const Bytes entry = op_id_bytes(at.id);
       PTWOP_TRY(const bool hidden, has_del(state, entry));
-      if (hidden && !PTWOP_MUTANT(del_comes_first)) return state.put(Space::index, hidden_key(entry), {});
+      if (hidden && !PTWOP_MUTANT(del_comes_first))
+        return state.put(Space::index, hidden_key(entry), {});
       return state.put(Space::state, entry, entry_bytes(at.writer, op.value));
     }
     const Bytes entry = op_id_bytes(*op.del);

@@ -28,7 +28,11 @@ Result<LogEntry> log_get(const StateReader& state, const OpId& id);
 /// Visible entries strictly after `after` (in the direction of travel), at most `limit`.
 /// A page also ends once its values exceed limits::kPageBytesMax.
 /// `more` tells whether at least one further entry follows.
-struct LogPage { std::vector<LogEntry> entries; bool more = false; };
-Result<LogPage> log_list(const StateReader& state, const std::optional<OpId>& after, size_t limit, bool reverse);
+struct LogPage {
+  std::vector<LogEntry> entries;
+  bool more = false;
+};
+Result<LogPage> log_list(const StateReader& state, const std::optional<OpId>& after, size_t limit,
+                         bool reverse);
 
 }  // namespace ptwop::types

@@ -1,6 +1,6 @@
 // What a data type is: pure functions from operations to state. No I/O, no clock.
-// The laws (tests/unit/types holds every type to them): operations applied in any order that respects each list,
-// and applied then undone in any order, give the same state.
+// The laws (tests/unit/types holds every type to them): operations applied in any order that
+// respects each list, and applied then undone in any order, give the same state.
 #pragma once
 #include <functional>
 #include <memory>
@@ -13,13 +13,15 @@
 
 namespace ptwop::types {
 
-/// Where an operation stands, equal on all replicas. `time` is the node's hybrid time (ms << 16 | logical).
+/// Where an operation stands, equal on all replicas. `time` is the node's hybrid time (ms << 16 |
+/// logical).
 struct OpId {
   uint64_t time = 0;
   list::ListId list;
   uint64_t number = 0;  ///< The node's number in its list.
   uint32_t index = 0;   ///< The operation's place in the node, from 0.
-  auto operator<=>(const OpId&) const = default;  ///< The channel's order: (time, list, number, index).
+  auto operator<=>(const OpId&) const =
+      default;  ///< The channel's order: (time, list, number, index).
 };
 
 /// Who wrote an operation, besides where.
@@ -28,8 +30,8 @@ struct OpContext {
   list::PublicKey writer;
 };
 
-/// Two ordered maps from bytes to bytes that belong to one channel: `state` is what reads look at, `index` is what
-/// undo and siblings need (key → the operations that touched it).
+/// Two ordered maps from bytes to bytes that belong to one channel: `state` is what reads look at,
+/// `index` is what undo and siblings need (key → the operations that touched it).
 enum class Space : uint8_t { state, index };
 
 /// Gets (key, value) in key order; returns false to stop.
@@ -39,8 +41,10 @@ class StateReader {
  public:
   virtual ~StateReader() = default;
   virtual Result<std::optional<Bytes>> get(Space space, BytesView key) const = 0;
-  /// Keys in [from, until), or all from `from` on when `until` is empty; backwards from the end when `reverse`.
-  virtual Result<void> scan(Space space, BytesView from, BytesView until, bool reverse, const Visit& visit) const = 0;
+  /// Keys in [from, until), or all from `from` on when `until` is empty; backwards from the end
+  /// when `reverse`.
+  virtual Result<void> scan(Space space, BytesView from, BytesView until, bool reverse,
+                            const Visit& visit) const = 0;
 };
 
 class State : public StateReader {
@@ -61,8 +65,8 @@ struct SourceNode {
 class NodeSource {
  public:
   virtual ~NodeSource() = default;
-  /// The node of the operation `id`. A list's number alone does not name one: branches of a forked list may both count
-  /// (engine/again.h), and differ in time.
+  /// The node of the operation `id`. A list's number alone does not name one: branches of a forked
+  /// list may both count (engine/again.h), and differ in time.
   virtual Result<SourceNode> node(const OpId& id) const = 0;
 };
 
@@ -77,22 +81,24 @@ class Type {
   virtual ~Type() = default;
   virtual std::string_view name() const = 0;  ///< "kv"
 
-  /// Ok if `op` (one strict DAG-CBOR item) is an operation of this type within its limits. A node that holds any
-  /// other is void.
+  /// Ok if `op` (one strict DAG-CBOR item) is an operation of this type within its limits. A node
+  /// that holds any other is void.
   virtual Result<void> check(BytesView op) const = 0;
 
   /// Applies one checked operation. Called once for each accepted operation.
   virtual Result<void> apply(State& state, const OpContext& at, BytesView op) const = 0;
 
-  /// Takes one applied operation back (its list was cut). `source` still has the node of every operation that is
-  /// applied and not yet undone. Any order gives the same state; oldest first is the cheap one, since then a key's
-  /// winner is looked for once.
-  virtual Result<void> undo(State& state, const OpContext& at, BytesView op, const NodeSource& source) const = 0;
+  /// Takes one applied operation back (its list was cut). `source` still has the node of every
+  /// operation that is applied and not yet undone. Any order gives the same state; oldest first is
+  /// the cheap one, since then a key's winner is looked for once.
+  virtual Result<void> undo(State& state, const OpContext& at, BytesView op,
+                            const NodeSource& source) const = 0;
 
   /// For a local write, before it is applied: overflow (106), no such key or entry (102).
   virtual Result<void> admit(const StateReader& state, BytesView op) const = 0;
   /// For a local write, after it was applied.
-  virtual Result<OpResult> result(const StateReader& state, const OpContext& at, BytesView op) const = 0;
+  virtual Result<OpResult> result(const StateReader& state, const OpContext& at,
+                                  BytesView op) const = 0;
 };
 
 /// The table of types; null for a name that is none. A new type is a file pair and a row here.

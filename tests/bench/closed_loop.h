@@ -14,17 +14,18 @@ namespace bench {
 struct Load {
   Op op = Op::get;
   size_t connections = 1;
-  size_t depth = 1;         ///< Requests in flight a connection.
-  size_t count = 1000;      ///< Requests a round.
-  uint64_t keys = 1000;     ///< Random ones among these, unless in_order.
-  uint64_t first = 0;       ///< The lowest key.
-  bool in_order = false;    ///< Every key once, from `first` up, going on in the next round.
+  size_t depth = 1;       ///< Requests in flight a connection.
+  size_t count = 1000;    ///< Requests a round.
+  uint64_t keys = 1000;   ///< Random ones among these, unless in_order.
+  uint64_t first = 0;     ///< The lowest key.
+  bool in_order = false;  ///< Every key once, from `first` up, going on in the next round.
   size_t value_bytes = 200;
 };
 
 struct Round {
   double seconds = 0;
-  std::vector<uint32_t> latencies_ns;  ///< Sorted. From send to reply, in the order of requests on a connection.
+  std::vector<uint32_t>
+      latencies_ns;  ///< Sorted. From send to reply, in the order of requests on a connection.
 
   double percentile_us(double share) const;
   double per_second() const { return static_cast<double>(latencies_ns.size()) / seconds; }

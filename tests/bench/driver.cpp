@@ -1,6 +1,7 @@
 // The load driver of tests/bench/run.py: measures, prints one JSON object, ends.
 //
-//   bench_driver loop NAME=VALUE … redis=SOCKET ptwop=SOCKET    rounds that alternate between the servers named
+//   bench_driver loop NAME=VALUE … redis=SOCKET ptwop=SOCKET    rounds that alternate between the
+//   servers named
 //       op=get|put connections= depth= count= keys= first= in_order=1 value= rounds= channel=
 //   bench_driver visible|replicated a=SOCKET b=SOCKET NAME=VALUE …
 //       channel= count= value= api_a=PORT api_b=PORT topic=
@@ -38,7 +39,8 @@ void set(const Arguments& arguments, std::string_view name, Number& number) {
   if (found == arguments.end()) return;
   const std::string& text = found->second;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || end != text.data() + text.size()) give_up(fmt::format("{} is no number: {}", name, text));
+  if (error != std::errc() || end != text.data() + text.size())
+    give_up(fmt::format("{} is no number: {}", name, text));
 }
 
 void set(const Arguments& arguments, std::string_view name, std::string& text) {
@@ -92,8 +94,9 @@ void measure_loop(const Arguments& arguments) {
   }
   std::vector<std::string> parts;
   for (const auto& [name, one] : series)
-    parts.push_back(fmt::format(R"("{}":{{"p50_us":[{:.2f}],"p99_us":[{:.2f}],"per_s":[{:.0f}]}})", name,
-                                fmt::join(one.p50_us, ","), fmt::join(one.p99_us, ","), fmt::join(one.per_s, ",")));
+    parts.push_back(fmt::format(R"("{}":{{"p50_us":[{:.2f}],"p99_us":[{:.2f}],"per_s":[{:.0f}]}})",
+                                name, fmt::join(one.p50_us, ","), fmt::join(one.p99_us, ","),
+                                fmt::join(one.per_s, ",")));
   fmt::print("{{{}}}\n", fmt::join(parts, ","));
 }
 
@@ -116,8 +119,12 @@ Pair pair_of(const Arguments& arguments) {
 int main(int count, char** words) {
   const std::string_view kind = count > 1 ? words[1] : "";
   const auto arguments = bench::parse(count, words);
-  if (kind == "loop") bench::measure_loop(arguments);
-  else if (kind == "visible") bench::measure_visible(bench::pair_of(arguments));
-  else if (kind == "replicated") bench::measure_replicated(bench::pair_of(arguments));
-  else bench::give_up("the first word is loop, visible or replicated");
+  if (kind == "loop")
+    bench::measure_loop(arguments);
+  else if (kind == "visible")
+    bench::measure_visible(bench::pair_of(arguments));
+  else if (kind == "replicated")
+    bench::measure_replicated(bench::pair_of(arguments));
+  else
+    bench::give_up("the first word is loop, visible or replicated");
 }

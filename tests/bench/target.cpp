@@ -28,7 +28,8 @@ void give_up(std::string_view why) {
 std::string key_name(uint64_t key) { return fmt::format("key-{:08}", key); }
 
 std::string value_of(uint64_t key, size_t bytes) {
-  static constexpr std::string_view kLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+  static constexpr std::string_view kLetters =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
   std::string value = "\"";
   uint64_t state = key * 0x9e3779b97f4a7c15 + 1;
   while (value.size() <= bytes) {
@@ -39,7 +40,8 @@ std::string value_of(uint64_t key, size_t bytes) {
   return value;
 }
 
-void append_request(std::string& out, const Target& target, Op op, uint64_t key, size_t value_bytes) {
+void append_request(std::string& out, const Target& target, Op op, uint64_t key,
+                    size_t value_bytes) {
   const std::string name = key_name(key);
   const auto to = std::back_inserter(out);
   if (target.protocol == Protocol::redis) {
@@ -48,16 +50,20 @@ void append_request(std::string& out, const Target& target, Op op, uint64_t key,
       return;
     }
     const std::string value = value_of(key, value_bytes);
-    fmt::format_to(to, "*3\r\n$3\r\nSET\r\n${}\r\n{}\r\n${}\r\n{}\r\n", name.size(), name, value.size(), value);
+    fmt::format_to(to, "*3\r\n$3\r\nSET\r\n${}\r\n{}\r\n${}\r\n{}\r\n", name.size(), name,
+                   value.size(), value);
     return;
   }
   if (op == Op::get) {
-    fmt::format_to(to, R"({{"jsonrpc":"2.0","id":{},"method":"kv.get","params":{{"channel":"{}","key":"{}"}}}})", key,
-                   target.channel, name);
+    fmt::format_to(
+        to,
+        R"({{"jsonrpc":"2.0","id":{},"method":"kv.get","params":{{"channel":"{}","key":"{}"}}}})",
+        key, target.channel, name);
   } else {
-    fmt::format_to(to,
-                   R"({{"jsonrpc":"2.0","id":{},"method":"kv.put","params":{{"channel":"{}","key":"{}","value":{}}}}})",
-                   key, target.channel, name, value_of(key, value_bytes));
+    fmt::format_to(
+        to,
+        R"({{"jsonrpc":"2.0","id":{},"method":"kv.put","params":{{"channel":"{}","key":"{}","value":{}}}}})",
+        key, target.channel, name, value_of(key, value_bytes));
   }
   out += '\n';
 }
@@ -80,7 +86,8 @@ size_t redis_reply_size(Op op, std::string_view input) {
 size_t ptwop_reply_size(Op op, std::string_view input) {
   const size_t newline = input.find('\n');
   if (newline == std::string_view::npos) return 0;
-  const std::string_view expected = op == Op::get ? R"("result":{"value":")" : R"("result":{"at":")";
+  const std::string_view expected =
+      op == Op::get ? R"("result":{"value":")" : R"("result":{"at":")";
   if (input.substr(0, 80).find(expected) == std::string_view::npos)
     give_up(fmt::format("ptwopd answers {}", input.substr(0, newline)));
   return newline + 1;
@@ -90,7 +97,8 @@ size_t ptwop_reply_size(Op op, std::string_view input) {
 
 size_t reply_size(const Target& target, Op op, std::string_view input) {
   if (input.empty()) return 0;
-  return target.protocol == Protocol::redis ? redis_reply_size(op, input) : ptwop_reply_size(op, input);
+  return target.protocol == Protocol::redis ? redis_reply_size(op, input)
+                                            : ptwop_reply_size(op, input);
 }
 
 Connection::Connection(Connection&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
@@ -144,10 +152,12 @@ bool Connection::receive(std::string& input, int timeout_ms) {
 }
 
 std::string call(Connection& connection, std::string_view method, std::string_view params) {
-  connection.send(fmt::format("{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"{}\",\"params\":{}}}\n", method, params));
+  connection.send(fmt::format("{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"{}\",\"params\":{}}}\n",
+                              method, params));
   std::string answer;
   while (answer.empty() || answer.back() != '\n') connection.receive(answer);
-  if (answer.find("\"result\":") == std::string::npos) give_up(fmt::format("{}: {}", method, answer));
+  if (answer.find("\"result\":") == std::string::npos)
+    give_up(fmt::format("{}: {}", method, answer));
   return answer;
 }
 

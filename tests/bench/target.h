@@ -1,4 +1,5 @@
-// Both sides of a comparison behind one face: requests as bytes, replies counted. One thread, plain sockets.
+// Both sides of a comparison behind one face: requests as bytes, replies counted. One thread, plain
+// sockets.
 #pragma once
 #include <chrono>
 #include <cstdint>
@@ -23,14 +24,16 @@ struct Target {
   std::string channel = "bench";  ///< Redis has none.
 };
 
-/// A JSON string of `bytes` characters that follows from `key`: random, so that compression finds nothing in it.
+/// A JSON string of `bytes` characters that follows from `key`: random, so that compression finds
+/// nothing in it.
 std::string value_of(uint64_t key, size_t bytes);
 std::string key_name(uint64_t key);
 
-void append_request(std::string& out, const Target& target, Op op, uint64_t key, size_t value_bytes);
+void append_request(std::string& out, const Target& target, Op op, uint64_t key,
+                    size_t value_bytes);
 
-/// The bytes of the first whole reply in `input`, 0 where it is not whole yet. Gives up on an answer that is an error or
-/// no value.
+/// The bytes of the first whole reply in `input`, 0 where it is not whole yet. Gives up on an
+/// answer that is an error or no value.
 size_t reply_size(const Target& target, Op op, std::string_view input);
 
 /// A blocking connection.

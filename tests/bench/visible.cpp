@@ -17,32 +17,40 @@ namespace {
 using std::chrono::steady_clock;
 constexpr int kPubsubTimeoutMs = 3000;
 constexpr double kVisibleTimeoutS = 30;
-constexpr useconds_t kPollPauseUs = 50;  ///< Between two gets at B: polling must not take the core that Kubo needs.
-constexpr size_t kMessageBytes = 900;    ///< What a message with one put of 200 B takes.
+constexpr useconds_t kPollPauseUs =
+    50;  ///< Between two gets at B: polling must not take the core that Kubo needs.
+constexpr size_t kMessageBytes = 900;  ///< What a message with one put of 200 B takes.
 
-std::string request(std::string_view path, std::string_view topic, std::string_view type, std::string_view body) {
+std::string request(std::string_view path, std::string_view topic, std::string_view type,
+                    std::string_view body) {
   return fmt::format(
-      "POST /api/v0/{}?arg={} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {}\r\nContent-Length: {}\r\n\r\n{}", path, topic,
-      type, body.size(), body);
+      "POST /api/v0/{}?arg={} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {}\r\nContent-Length: "
+      "{}\r\n\r\n{}",
+      path, topic, type, body.size(), body);
 }
 
-/// Reads the answer to pubsub/pub, which has no body, with a length of 0 or as the empty last chunk.
+/// Reads the answer to pubsub/pub, which has no body, with a length of 0 or as the empty last
+/// chunk.
 void read_published(Connection& api) {
   std::string answer;
   const auto whole = [&] {
     const size_t head = answer.find("\r\n\r\n");
     if (head == std::string::npos) return false;
-    return answer.find("Transfer-Encoding: chunked") == std::string::npos || answer.ends_with("0\r\n\r\n");
+    return answer.find("Transfer-Encoding: chunked") == std::string::npos ||
+           answer.ends_with("0\r\n\r\n");
   };
   while (!whole()) api.receive(answer);
   if (!answer.starts_with("HTTP/1.1 200")) give_up("pubsub/pub: " + answer);
 }
 
-/// One topic from A's Kubo to B's, on connections that stay open. Both subscribe, as two daemons that share a channel do.
+/// One topic from A's Kubo to B's, on connections that stay open. Both subscribe, as two daemons
+/// that share a channel do.
 class RawPubsub {
  public:
   explicit RawPubsub(const Pair& pair)
-      : topic_(pair.topic), publish_(Connection::to_loopback(pair.api_a)), own_(Connection::to_loopback(pair.api_a)),
+      : topic_(pair.topic),
+        publish_(Connection::to_loopback(pair.api_a)),
+        own_(Connection::to_loopback(pair.api_a)),
         stream_(Connection::to_loopback(pair.api_b)) {
     for (Connection* const one : {&own_, &stream_}) {
       input_.clear();
@@ -53,17 +61,20 @@ class RawPubsub {
     const std::string payload(kMessageBytes, 'x');
     message_ = request("pubsub/pub", topic_, "multipart/form-data; boundary=edge",
                        "--edge\r\nContent-Disposition: form-data; name=\"file\"; filename=\"m\"\r\n"
-                       "Content-Type: application/octet-stream\r\n\r\n" + payload + "\r\n--edge--\r\n");
+                       "Content-Type: application/octet-stream\r\n\r\n" +
+                           payload + "\r\n--edge--\r\n");
   }
 
   /// µs until the message is read from B's stream; below 0 where it is lost.
   double once() {
-    while (stream_.receive(input_, 0) || own_.receive(input_, 0)) {}
+    while (stream_.receive(input_, 0) || own_.receive(input_, 0)) {
+    }
     input_.clear();
     const auto started = steady_clock::now();
     publish_.send(message_);
     bool arrived = true;
-    while (arrived && input_.find("\"topicIDs\"") == std::string::npos) arrived = stream_.receive(input_, kPubsubTimeoutMs);
+    while (arrived && input_.find("\"topicIDs\"") == std::string::npos)
+      arrived = stream_.receive(input_, kPubsubTimeoutMs);
     const double us = seconds_since(started) * 1e6;
     read_published(publish_);
     return arrived ? us : -1;
@@ -83,17 +94,23 @@ std::string put_params(const Pair& pair, uint64_t key) {
 std::string summary(std::vector<double> samples) {
   if (samples.empty()) give_up("nothing was measured");
   std::ranges::sort(samples);
-  const auto at = [&](double share) { return samples[static_cast<size_t>(share * static_cast<double>(samples.size() - 1))]; };
-  return fmt::format(R"({{"p50":{:.1f},"p99":{:.1f},"count":{}}})", at(0.5), at(0.99), samples.size());
+  const auto at = [&](double share) {
+    return samples[static_cast<size_t>(share * static_cast<double>(samples.size() - 1))];
+  };
+  return fmt::format(R"({{"p50":{:.1f},"p99":{:.1f},"count":{}}})", at(0.5), at(0.99),
+                     samples.size());
 }
 
-/// µs from sending kv.put to A until kv.get at B shows it. The put's answer is read meanwhile or afterwards.
+/// µs from sending kv.put to A until kv.get at B shows it. The put's answer is read meanwhile or
+/// afterwards.
 double until_readable(const Pair& pair, Connection& a, Connection& b, uint64_t key) {
   const auto get = fmt::format(
-      "{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"kv.get\",\"params\":{{\"channel\":\"{}\",\"key\":\"{}\"}}}}\n",
+      "{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"kv.get\",\"params\":{{\"channel\":\"{}\","
+      "\"key\":\"{}\"}}}}\n",
       pair.channel, key_name(key));
   const auto started = steady_clock::now();
-  a.send(fmt::format("{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"kv.put\",\"params\":{}}}\n", put_params(pair, key)));
+  a.send(fmt::format("{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"kv.put\",\"params\":{}}}\n",
+                     put_params(pair, key)));
   for (;;) {
     b.send(get);
     std::string answer;
@@ -123,7 +140,9 @@ void measure_visible(const Pair& pair) {
   size_t lost = 0;
   uint64_t key = 50'000'000;  // nobody else's
   std::mt19937 random{11};
-  const auto pause = [&] { ::usleep(40'000 + random() % 20'000); };  // what the last one left behind comes to rest
+  const auto pause = [&] {
+    ::usleep(40'000 + random() % 20'000);
+  };  // what the last one left behind comes to rest
   for (size_t i = 0; i < pair.count; ++i) {
     const double us = raw.once();
     us < 0 ? void(++lost) : pubsub.push_back(us);
@@ -137,8 +156,9 @@ void measure_visible(const Pair& pair) {
     wait.push_back(seconds_since(started) * 1e6);
     pause();
   }
-  fmt::print("{{\"pubsub_us\":{},\"get_us\":{},\"wait_us\":{},\"acknowledged_us\":{},\"lost\":{}}}\n", summary(pubsub),
-             summary(get), summary(wait), summary(acknowledged), lost);
+  fmt::print(
+      "{{\"pubsub_us\":{},\"get_us\":{},\"wait_us\":{},\"acknowledged_us\":{},\"lost\":{}}}\n",
+      summary(pubsub), summary(get), summary(wait), summary(acknowledged), lost);
 }
 
 void measure_replicated(const Pair& pair) {
@@ -155,10 +175,12 @@ void measure_replicated(const Pair& pair) {
   Connection a = Connection::to_unix(pair.socket_a), b = Connection::to_unix(pair.socket_b);
   const Round round = ClosedLoop(target, load).run();
   const auto last = steady_clock::now();
-  const std::string at = member(call(a, "channel.clock", fmt::format(R"({{"channel":"{}"}})", pair.channel)), "at");
+  const std::string at =
+      member(call(a, "channel.clock", fmt::format(R"({{"channel":"{}"}})", pair.channel)), "at");
   call(b, "channel.wait", wait_params(pair, at));
   const double lag_s = seconds_since(last);
-  fmt::print("{{\"write_s\":{:.3f},\"per_s\":{:.0f},\"lag_s\":{:.3f}}}\n", round.seconds, round.per_second(), lag_s);
+  fmt::print("{{\"write_s\":{:.3f},\"per_s\":{:.0f},\"lag_s\":{:.3f}}}\n", round.seconds,
+             round.per_second(), lag_s);
 }
 
 }  // namespace bench

@@ -16,7 +16,9 @@ struct File {
   std::string path = "/proc/self/fd/" + std::to_string(fd);
   void set(BytesView content) const {
     fuzz::expect(ftruncate(fd, 0) == 0, "a file in memory can be emptied");
-    fuzz::expect(pwrite(fd, content.data(), content.size(), 0) == static_cast<ssize_t>(content.size()), "and written");
+    fuzz::expect(
+        pwrite(fd, content.data(), content.size(), 0) == static_cast<ssize_t>(content.size()),
+        "and written");
   }
 };
 
@@ -37,12 +39,15 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     file.set(text);
     const auto again = app::reread_config(running, why);
     fuzz::expect(again.has_value(), "a described configuration can be read");
-    fuzz::expect(again->data == config->data && again->socket == config->socket && again->kubo == config->kubo, "and is the same");
+    fuzz::expect(again->data == config->data && again->socket == config->socket &&
+                     again->kubo == config->kubo,
+                 "and is the same");
   } else {
     fuzz::expect(!why.empty(), "a refusal says why");
   }
   file.set(fuzz::view(data, size));
   if (const auto secret = kubo::read_authorization(file.path))
-    fuzz::expect(secret->find('\n') == std::string::npos && secret->find('\r') == std::string::npos, "a header is one line");
+    fuzz::expect(secret->find('\n') == std::string::npos && secret->find('\r') == std::string::npos,
+                 "a header is one line");
   return 0;
 }

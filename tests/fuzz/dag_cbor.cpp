@@ -1,14 +1,15 @@
-// Any bytes as DAG-CBOR: what is accepted is shown as DAG-JSON and comes back from it byte for byte, if our RPC could have
-// made it at all.
-#include "fuzz.h"
+// Any bytes as DAG-CBOR: what is accepted is shown as DAG-JSON and comes back from it byte for
+// byte, if our RPC could have made it at all.
 #include "ipld/dag_cbor.h"
+#include "fuzz.h"
 #include "ipld/dag_json.h"
 
 using namespace ptwop;
 
 namespace {
 
-// What append_json_from_cbor says cannot come from our RPC: the name `/`, and integers beyond int64.
+// What append_json_from_cbor says cannot come from our RPC: the name `/`, and integers beyond
+// int64.
 bool foreign(ipld::CborReader& r) {
   switch (r.peek()) {
     case ipld::CborKind::array: {
@@ -25,8 +26,11 @@ bool foreign(ipld::CborReader& r) {
       return found;
     }
     case ipld::CborKind::uint:
-    case ipld::CborKind::nint: return r.magnitude() > INT64_MAX;
-    default: r.item(); return false;
+    case ipld::CborKind::nint:
+      return r.magnitude() > INT64_MAX;
+    default:
+      r.item();
+      return false;
   }
 }
 
@@ -39,7 +43,8 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const bool shown = ipld::append_json_from_cbor(text, bytes).ok();
   fuzz::expect(strict == shown, "what is strict can be shown");
   ipld::CborReader item(bytes);
-  fuzz::expect((item.item().size() == size && item.ok() && size > 0) == strict, "one item is the whole of it");
+  fuzz::expect((item.item().size() == size && item.ok() && size > 0) == strict,
+               "one item is the whole of it");
   ipld::CborReader walk(bytes);
   if (!strict || foreign(walk)) return 0;
   const auto value = json::parse(text, 1000);

@@ -1,7 +1,8 @@
-// Any text as DAG-JSON: what is accepted becomes strict DAG-CBOR, and is the same after one more round.
+// Any text as DAG-JSON: what is accepted becomes strict DAG-CBOR, and is the same after one more
+// round.
+#include "ipld/dag_json.h"
 #include "fuzz.h"
 #include "ipld/dag_cbor.h"
-#include "ipld/dag_json.h"
 
 using namespace ptwop;
 

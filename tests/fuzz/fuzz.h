@@ -8,7 +8,9 @@
 
 namespace ptwop::fuzz {
 
-inline BytesView view(const uint8_t* data, size_t size) { return {reinterpret_cast<const char*>(data), size}; }
+inline BytesView view(const uint8_t* data, size_t size) {
+  return {reinterpret_cast<const char*>(data), size};
+}
 
 inline void expect(bool holds, const char* what) {
   if (holds) return;

@@ -11,10 +11,12 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   (void)kubo::parse_peer_id(in);
   (void)kubo::version_at_least(in, 0, 43);
   const std::string text = kubo::error_text(500, in);
-  for (const unsigned char c : text) fuzz::expect(c >= 0x20 && c < 0x7f, "an error is fit for a log line");
+  for (const unsigned char c : text)
+    fuzz::expect(c >= 0x20 && c < 0x7f, "an error is fit for a log line");
   const std::vector<engine::Block> blocks{{ipld::Cid::of("a"), "a"}, {ipld::Cid::of("b"), "b"}};
   (void)kubo::check_stored(in, blocks);
-  if (const auto bytes = kubo::from_multibase(in)) fuzz::expect(kubo::multibase(*bytes) == in, "multibase has one form");
+  if (const auto bytes = kubo::from_multibase(in))
+    fuzz::expect(kubo::multibase(*bytes) == in, "multibase has one form");
   (void)kubo::parse_api_address(std::string(in));
   // In one piece or in many, lines are the same.
   std::vector<std::string> whole, pieces;

@@ -1,8 +1,8 @@
 // Any bytes as a node, a manifest and a body: what is accepted encodes to the same bytes.
+#include "list/node.h"
 #include "access/again.h"
 #include "access/manifest.h"
 #include "fuzz.h"
-#include "list/node.h"
 
 using namespace ptwop;
 
@@ -15,7 +15,8 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (const auto ops = access::unframe_ops(node->body)) (void)access::read_again(*node, *ops);
     (void)access::open_body(*node, access::BodyKey{});
   }
-  if (const auto manifest = access::read_manifest(in)) fuzz::expect(manifest->cid == ipld::Cid::of(in), "a manifest's CID");
+  if (const auto manifest = access::read_manifest(in))
+    fuzz::expect(manifest->cid == ipld::Cid::of(in), "a manifest's CID");
   if (const auto ops = access::unframe_ops(in)) {
     const auto again = access::unframe_ops(access::frame_ops(*ops, true));
     fuzz::expect(again.ok() && *again == *ops, "operations framed and read again");

@@ -1,5 +1,6 @@
-// A replica that is sent what a member could send: nodes whose bodies, order, links, times and `seen` are any bytes, signed;
-// clocks and wants. Nothing of it may stop it, and it says the same after a restart.
+// A replica that is sent what a member could send: nodes whose bodies, order, links, times and
+// `seen` are any bytes, signed; clocks and wants. Nothing of it may stop it, and it says the same
+// after a restart.
 #include <fuzzer/FuzzedDataProvider.h>
 
 #include "access/again.h"
@@ -30,7 +31,9 @@ struct Ports final : engine::Gossip, engine::BlockStore, Clock, Entropy {
   }
 };
 
-access::Identity identity(char seed) { return std::move(*access::Identity::from_seed(Bytes(32, seed))); }
+access::Identity identity(char seed) {
+  return std::move(*access::Identity::from_seed(Bytes(32, seed)));
+}
 
 struct Fuzzed {
   explicit Fuzzed(FuzzedDataProvider& from) : in(from) {}
@@ -45,7 +48,8 @@ struct Fuzzed {
   uint64_t count = 0;
 
   void start() {
-    engine = std::make_unique<engine::Engine>(engine::Ports{store, ports, ports, ports, ports}, identity('m'));
+    engine = std::make_unique<engine::Engine>(engine::Ports{store, ports, ports, ports, ports},
+                                              identity('m'));
     fuzz::expect(engine->open().ok(), "it opens what it wrote");
     engine->on_kubo({true, true});
     engine->turn();
@@ -63,7 +67,8 @@ struct Fuzzed {
   }
 
   list::At any_at() {
-    if (!nodes.empty() && in.ConsumeBool()) return nodes[in.ConsumeIntegralInRange<size_t>(0, nodes.size() - 1)].at();
+    if (!nodes.empty() && in.ConsumeBool())
+      return nodes[in.ConsumeIntegralInRange<size_t>(0, nodes.size() - 1)].at();
     list::At at;
     at.list.raw[0] = in.ConsumeIntegral<uint8_t>();
     at.position = {in.ConsumeIntegralInRange<uint64_t>(1, 9), in.ConsumeIntegral<uint8_t>()};
@@ -74,18 +79,40 @@ struct Fuzzed {
   Bytes op() {
     ipld::CborWriter w;
     switch (in.ConsumeIntegralInRange(0, 6)) {
-      case 0: return in.ConsumeRandomLengthString(64);
-      case 1: w.array(3).text("put").text(in.ConsumeRandomLengthString(2)).unsigned_integer(in.ConsumeIntegral<uint8_t>()); break;
-      case 2: w.array(2).text("del").text(in.ConsumeRandomLengthString(2)); break;
-      case 3: w.array(3).text("inc").text(in.ConsumeRandomLengthString(2)).integer(in.ConsumeIntegral<int64_t>()); break;
-      case 4: w.array(2).text("add").unsigned_integer(in.ConsumeIntegral<uint8_t>()); break;
+      case 0:
+        return in.ConsumeRandomLengthString(64);
+      case 1:
+        w.array(3)
+            .text("put")
+            .text(in.ConsumeRandomLengthString(2))
+            .unsigned_integer(in.ConsumeIntegral<uint8_t>());
+        break;
+      case 2:
+        w.array(2).text("del").text(in.ConsumeRandomLengthString(2));
+        break;
+      case 3:
+        w.array(3)
+            .text("inc")
+            .text(in.ConsumeRandomLengthString(2))
+            .integer(in.ConsumeIntegral<int64_t>());
+        break;
+      case 4:
+        w.array(2).text("add").unsigned_integer(in.ConsumeIntegral<uint8_t>());
+        break;
       case 5:
-        w.map(4).key("id").bytes(identity(in.ConsumeBool() ? 'm' : 'x').key().view()).key("op").text("grant").key("keys").array(0);
+        w.map(4)
+            .key("id")
+            .bytes(identity(in.ConsumeBool() ? 'm' : 'x').key().view())
+            .key("op")
+            .text("grant")
+            .key("keys")
+            .array(0);
         w.key("role").text(in.ConsumeBool() ? "write" : "read");
         break;
       default:
         if (nodes.empty()) return {};
-        return access::again_op(list::encode(nodes[in.ConsumeIntegralInRange<size_t>(0, nodes.size() - 1)]));
+        return access::again_op(
+            list::encode(nodes[in.ConsumeIntegralInRange<size_t>(0, nodes.size() - 1)]));
     }
     return w.take();
   }
@@ -100,11 +127,14 @@ struct Fuzzed {
       if (other.list == n.list && (!last || in.ConsumeIntegralInRange(0, 7) != 0)) last = &other;
     n.number = last ? last->number + 1 : 1;
     if (last) n.prev = last->cid;
-    n.time = std::max(last ? last->time + 1 : 0, (ports.wall << 16) + in.ConsumeIntegral<uint8_t>());
-    if (in.ConsumeIntegralInRange(0, 15) == 0) n.time += uint64_t{in.ConsumeIntegral<uint8_t>()} << 34;
+    n.time =
+        std::max(last ? last->time + 1 : 0, (ports.wall << 16) + in.ConsumeIntegral<uint8_t>());
+    if (in.ConsumeIntegralInRange(0, 15) == 0)
+      n.time += uint64_t{in.ConsumeIntegral<uint8_t>()} << 34;
     for (int i = in.ConsumeIntegralInRange(0, 2); i > 0; --i) {
       const list::At at = any_at();
-      const bool twice = std::any_of(n.seen.begin(), n.seen.end(), [&](const list::At& s) { return s.list == at.list; });
+      const bool twice = std::any_of(n.seen.begin(), n.seen.end(),
+                                     [&](const list::At& s) { return s.list == at.list; });
       if (!twice) n.seen.push_back(at);
     }
     std::vector<Bytes> ops;
@@ -117,8 +147,11 @@ struct Fuzzed {
     if (!read) return;  // a `seen` of its own list, or the like
     nodes.push_back(*read);
     sync::Nodes body;
-    if (in.ConsumeIntegralInRange(0, 7) != 0) body.nodes.push_back(block);  // else it is withheld for now
-    if (in.ConsumeIntegralInRange(0, 7) == 0) body.nodes.push_back(list::encode(nodes[in.ConsumeIntegralInRange<size_t>(0, nodes.size() - 1)]));
+    if (in.ConsumeIntegralInRange(0, 7) != 0)
+      body.nodes.push_back(block);  // else it is withheld for now
+    if (in.ConsumeIntegralInRange(0, 7) == 0)
+      body.nodes.push_back(
+          list::encode(nodes[in.ConsumeIntegralInRange<size_t>(0, nodes.size() - 1)]));
     send(std::move(body));
   }
 
@@ -132,13 +165,15 @@ struct Fuzzed {
           const list::At at = any_at();
           entries[at.list] = at.position;
         }
-        for (const auto& [list, position] : entries) clock.entries.push_back({{list, position}, in.ConsumeIntegralInRange<uint64_t>(0, 3)});
+        for (const auto& [list, position] : entries)
+          clock.entries.push_back({{list, position}, in.ConsumeIntegralInRange<uint64_t>(0, 3)});
         return send(std::move(clock));
       }
       case 1: {
         sync::Want want;
         want.to = engine->identity().key();
-        want.ranges.push_back({any_at().list, in.ConsumeIntegralInRange<uint64_t>(1, 9), UINT64_MAX});
+        want.ranges.push_back(
+            {any_at().list, in.ConsumeIntegralInRange<uint64_t>(1, 9), UINT64_MAX});
         return send(std::move(want));
       }
       case 2:
@@ -152,7 +187,8 @@ struct Fuzzed {
       case 4:
         engine->turn();
         return start();
-      default: return node();
+      default:
+        return node();
     }
   }
 };
@@ -169,7 +205,8 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const Bytes block = access::seal_manifest(fuzzed.manifest, fuzzed.member);
   fuzzed.start();
   engine::ChannelRef ref;
-  fuzzed.engine->join("/ptwop/" + fuzzed.manifest.cid.text(), "c", [&](Result<engine::ChannelRef> r) { ref = *r; });
+  fuzzed.engine->join("/ptwop/" + fuzzed.manifest.cid.text(), "c",
+                      [&](Result<engine::ChannelRef> r) { ref = *r; });
   fuzzed.engine->turn();
   sync::Nodes with_manifest;
   with_manifest.manifest = block;
@@ -177,7 +214,8 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   for (int steps = 0; in.remaining_bytes() > 0 && steps < 64; ++steps) fuzzed.step();
   fuzzed.engine->turn();
   const auto state = [&] {
-    return std::pair(fuzzed.store.dump(engine::Table::state, ref->number), fuzzed.store.dump(engine::Table::index, ref->number));
+    return std::pair(fuzzed.store.dump(engine::Table::state, ref->number),
+                     fuzzed.store.dump(engine::Table::index, ref->number));
   };
   const auto before = state();
   fuzzed.start();

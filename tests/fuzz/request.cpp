@@ -1,5 +1,5 @@
-// Any bytes at the socket, through framing, dispatch, the methods and an engine. Whatever was said, the next good request is
-// answered.
+// Any bytes at the socket, through framing, dispatch, the methods and an engine. Whatever was said,
+// the next good request is answered.
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -38,7 +38,8 @@ struct Ports final : engine::Gossip, engine::BlockStore, Clock, Entropy {
 struct Daemon {
   Ports ports;
   test::MemoryStore store;
-  engine::Engine engine{{store, ports, ports, ports, ports}, std::move(*access::Identity::from_seed(Bytes(32, 'm')))};
+  engine::Engine engine{{store, ports, ports, ports, ports},
+                        std::move(*access::Identity::from_seed(Bytes(32, 'm')))};
   boost::asio::io_context loop;
   rpc::Backend backend;
   std::string folder;
@@ -49,7 +50,8 @@ struct Daemon {
     fuzz::expect(mkdtemp(pattern), "a folder");
     folder = pattern;
     fuzz::expect(engine.open().ok(), "an engine opens");
-    for (const char* type : {"kv", "log", "count"}) engine.create(type, type, false, [](Result<engine::ChannelRef>) {});
+    for (const char* type : {"kv", "log", "count"})
+      engine.create(type, type, false, [](Result<engine::ChannelRef>) {});
     engine.turn();
     backend.phase = rpc::Phase::ready;
     backend.reason = "";
@@ -81,14 +83,17 @@ struct Daemon {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     (folder + "/rpc.sock").copy(address.sun_path, sizeof address.sun_path - 1);
-    fuzz::expect(connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0, "it accepts");
+    fuzz::expect(connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0,
+                 "it accepts");
     std::string answers;
     bool ended = false;
     for (int quiet = 0; quiet < 200;) {
       if (!text.empty()) {
         const ssize_t sent = send(fd, text.data(), text.size(), MSG_NOSIGNAL);
-        if (sent > 0) text.remove_prefix(static_cast<size_t>(sent));
-        else if (errno != EAGAIN) text = {};
+        if (sent > 0)
+          text.remove_prefix(static_cast<size_t>(sent));
+        else if (errno != EAGAIN)
+          text = {};
       } else if (!std::exchange(ended, true)) {
         shutdown(fd, SHUT_WR);
       }
@@ -125,9 +130,11 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   fuzz::expect(answers.empty() || answers.back() == '\n', "answers are lines");
   for (size_t from = 0, end; from < answers.size(); from = end + 1) {
     end = answers.find('\n', from);
-    fuzz::expect(json::parse(std::string_view(answers).substr(from, end - from), 1000).ok(), "each of them JSON");
+    fuzz::expect(json::parse(std::string_view(answers).substr(from, end - from), 1000).ok(),
+                 "each of them JSON");
   }
-  const std::string ready = daemon->say("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"system.ready\"}\n");
+  const std::string ready =
+      daemon->say("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"system.ready\"}\n");
   fuzz::expect(ready.find("\"result\"") != std::string::npos, "the next good request is answered");
   return 0;
 }

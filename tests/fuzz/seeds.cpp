@@ -1,4 +1,5 @@
-// Writes good inputs for the targets whose inputs are signed or encoded: `fuzz_seeds FOLDER`, a folder in it for each target.
+// Writes good inputs for the targets whose inputs are signed or encoded: `fuzz_seeds FOLDER`, a
+// folder in it for each target.
 #include <filesystem>
 #include <fstream>
 
@@ -36,8 +37,11 @@ int main(int argc, char** argv) {
   Chance chance;
   const access::Identity me = std::move(*access::Identity::from_seed(Bytes(32, 'm')));
   const access::Identity other = std::move(*access::Identity::from_seed(Bytes(32, 'o')));
-  for (const char* text : {"{\"a\":[1,-2,3.5,null,true,\"\\u00e9\"],\"bb\":{\"/\":{\"bytes\":\"AQID\"}}}", "[]", "18446744073709551615",
-                           "{\"/\":\"bafyreiddv2ottakcu7meysnxhorpmz6i2n345n4dfw3jwgsbmezvmlvesy\"}", "[[[[{\"\":{}}]]]]"}) {
+  for (const char* text :
+       {"{\"a\":[1,-2,3.5,null,true,\"\\u00e9\"],\"bb\":{\"/\":{\"bytes\":\"AQID\"}}}", "[]",
+        "18446744073709551615",
+        "{\"/\":\"bafyreiddv2ottakcu7meysnxhorpmz6i2n345n4dfw3jwgsbmezvmlvesy\"}",
+        "[[[[{\"\":{}}]]]]"}) {
     seed("dag_json", text);
     if (const auto cbor = ipld::cbor_from_json(*json::parse(text))) seed("dag_cbor", *cbor);
   }
@@ -81,9 +85,13 @@ int main(int argc, char** argv) {
   node.prev = {};
   node.epoch = granted.position.number ? membership.current_epoch()->cid : ipld::Cid{};
   node.nonce = Bytes(access::kNonceBytes, 'n');
-  const Bytes framed = access::frame_ops({types::kv_put_op("key", "\x01", std::nullopt), types::kv_del_op("key")}, false);
+  const Bytes framed = access::frame_ops(
+      {types::kv_put_op("key", "\x01", std::nullopt), types::kv_del_op("key")}, false);
   seed("node", framed);
-  seed("node", access::frame_ops({types::kv_put_op("key", Bytes("\x79\x04\x00") + Bytes(1024, 'x'), std::nullopt)}, true));
+  seed(
+      "node",
+      access::frame_ops(
+          {types::kv_put_op("key", Bytes("\x79\x04\x00") + Bytes(1024, 'x'), std::nullopt)}, true));
   node.body = access::seal_body(node, framed, access::body_key(epoch->secret));
   const Bytes data = sign();
   node.list.incarnation.raw[0] = 1;
@@ -114,7 +122,8 @@ int main(int argc, char** argv) {
   sync::ClockMessage clock;
   clock.wall_ms = 1'700'000'000'000;
   clock.entries = {{granted, 0}, {node.at(), 2}};
-  std::sort(clock.entries.begin(), clock.entries.end(), [](const auto& a, const auto& b) { return a.at.list < b.at.list; });
+  std::sort(clock.entries.begin(), clock.entries.end(),
+            [](const auto& a, const auto& b) { return a.at.list < b.at.list; });
   say(clock);
   sync::Want want;
   want.to = other.key();

@@ -191,9 +191,11 @@ TEST_CASE_FIXTURE(Pair, "messages of one topic leave in order, other topics do n
     a.client.publish(channel, "m" + std::to_string(1000 + i));
     a.client.publish(other, "not for b");
   }
-  CHECK(run_until(loop, [&] { return a.count(channel, "m1099") == 1 && b.count(channel, "m1099") == 1; }));
+  CHECK(run_until(
+      loop, [&] { return a.count(channel, "m1099") == 1 && b.count(channel, "m1099") == 1; }));
   for (const auto& message : b.messages) CHECK(message.channel == channel);
-  // Seen at the sender: the other Kubo validates several at once, and now and then one overtakes another there.
+  // Seen at the sender: the other Kubo validates several at once, and now and then one overtakes
+  // another there.
   Bytes last;
   for (const auto& message : a.messages) {
     if (message.data == "hello") continue;

@@ -18,7 +18,8 @@ std::string channel_name(size_t channel) { return fmt::format("c{}", channel); }
 
 }  // namespace
 
-// --- conditions -------------------------------------------------------------------------------------------------------
+// --- conditions
+// -------------------------------------------------------------------------------------------------------
 
 void World::condition(const Action& action, size_t who) {
   std::erase_if(conditions_, [this](const Condition& c) { return c.until_ms <= now_ms_; });
@@ -34,15 +35,19 @@ std::optional<World::Condition> World::condition(Act act, size_t who) const {
 int64_t World::level(Act act, size_t who) const {
   int64_t most = 0;
   for (const Condition& c : conditions_)
-    if (c.act == act && c.until_ms > now_ms_ && (c.who == who || c.who == kReplicasMax)) most = std::max(most, c.a);
+    if (c.act == act && c.until_ms > now_ms_ && (c.who == who || c.who == kReplicasMax))
+      most = std::max(most, c.a);
   return most;
 }
 
-// --- processes --------------------------------------------------------------------------------------------------------
+// --- processes
+// --------------------------------------------------------------------------------------------------------
 
 void World::died(size_t who) {
   Replica& replica = *replicas_[who];
-  trace([&] { return fmt::format("{} {} died{}", stamp(), who, replica.power ? " with its machine" : ""); });
+  trace([&] {
+    return fmt::format("{} {} died{}", stamp(), who, replica.power ? " with its machine" : "");
+  });
   replica.end(replica.power);
   replica.back_at_ms = now_ms_ + replica.down_ms;
 }
@@ -65,20 +70,25 @@ void World::start(size_t who, Reopened how) {
 void World::retry_requests(size_t who) {
   for (size_t i = 0; i < writes_.size(); ++i) {
     Write& write = writes_[i];
-    if (write.replica != who || write.answered || !write.submitted || write.request.empty()) continue;
+    if (write.replica != who || write.answered || !write.submitted || write.request.empty())
+      continue;
     at(now_ms_ + 1 + mix(plan_.seed, i) % 1'000, who, [this, i] { submit(i); });
   }
 }
 
-// --- clients ----------------------------------------------------------------------------------------------------------
+// --- clients
+// ----------------------------------------------------------------------------------------------------------
 
 Bytes World::make_operation(const ChannelPlan& channel, size_t number, Random& random, bool hot) {
   const uint64_t value = next_value_++;
-  const std::string key = hot ? fmt::format("k{}", random.below(4)) : fmt::format("key {}", random.below(200));
+  const std::string key =
+      hot ? fmt::format("k{}", random.below(4)) : fmt::format("key {}", random.below(200));
   ipld::CborWriter encoded;
   const size_t padding = random.percent(1) ? kLargeBytes : random.below(120);
   encoded.array(2).unsigned_integer(value).bytes(Bytes(padding, 'x'));
-  if (channel.type == "count") return types::count_add_op(key, random.percent(50) ? static_cast<int64_t>(value) : -static_cast<int64_t>(value));
+  if (channel.type == "count")
+    return types::count_add_op(
+        key, random.percent(50) ? static_cast<int64_t>(value) : -static_cast<int64_t>(value));
   if (channel.type == "log") {
     std::vector<std::string> ids;
     for (const auto& [c, id] : entry_ids_)
@@ -87,7 +97,10 @@ Bytes World::make_operation(const ChannelPlan& channel, size_t number, Random& r
     return types::log_add_op(encoded.out());
   }
   if (random.percent(15)) return types::kv_del_op(key);
-  return types::kv_put_op(key, encoded.out(), random.percent(8) ? std::optional<uint64_t>(kWallStartMs + random.below(600'000)) : std::nullopt);
+  return types::kv_put_op(key, encoded.out(),
+                          random.percent(8)
+                              ? std::optional<uint64_t>(kWallStartMs + random.below(600'000))
+                              : std::nullopt);
 }
 
 void World::write(const Action& action) {
@@ -98,12 +111,14 @@ void World::write(const Action& action) {
     write.replica = action.who;
     write.channel = action.channel;
     for (size_t n = random.percent(80) ? 1 : random.between(2, 6); n > 0; --n)
-      write.operations.push_back(make_operation(channel, action.channel, random, random.percent(70)));
+      write.operations.push_back(
+          make_operation(channel, action.channel, random, random.percent(70)));
     if (random.percent(50)) write.request = fmt::format("request {}", writes_.size());
     writes_.push_back(std::move(write));
     const size_t number = writes_.size() - 1;
     at(now_ms_, action.who, [this, number] { submit(number); });
-    if (random.percent(5)) at(now_ms_ + random.below(5'000), action.who, [this, number] { submit(number); });
+    if (random.percent(5))
+      at(now_ms_ + random.below(5'000), action.who, [this, number] { submit(number); });
   }
 }
 
@@ -115,9 +130,10 @@ void World::twins(const Action& action) {
     ipld::CborWriter value;
     value.unsigned_integer(next_value_);
     const std::string& type = plan_.channels[action.channel].type;
-    write.operations.push_back(type == "kv"    ? types::kv_put_op("twin", value.out(), {})
-                               : type == "log" ? types::log_add_op(value.out())
-                                               : types::count_add_op("twin", static_cast<int64_t>(next_value_)));
+    write.operations.push_back(
+        type == "kv"    ? types::kv_put_op("twin", value.out(), {})
+        : type == "log" ? types::log_add_op(value.out())
+                        : types::count_add_op("twin", static_cast<int64_t>(next_value_)));
     ++next_value_;
     writes_.push_back(std::move(write));
     at(now_ms_, i, [this, number = writes_.size() - 1] { submit(number); });
@@ -126,15 +142,19 @@ void World::twins(const Action& action) {
 
 void World::submit(size_t number) {
   Write& write = writes_[number];
-  if (write.submitted && write.request.empty()) return;  // without a request id a client cannot ask again
-  if (write.answered && write.token.empty()) return;     // it was refused: that is an answer
-  if (write.submitted && write.left) return;             // requests are forgotten with the channel
+  if (write.submitted && write.request.empty())
+    return;  // without a request id a client cannot ask again
+  if (write.answered && write.token.empty()) return;  // it was refused: that is an answer
+  if (write.submitted && write.left) return;          // requests are forgotten with the channel
   const bool first = !write.submitted;
   write.submitted = true;
   ++write.pending;
   Replica& replica = *replicas_[write.replica];
-  const auto done = [this, number, first](Result<engine::Written> result) { on_answer(number, first, std::move(result)); };
-  replica.engine()->write(channel_name(write.channel), *types::find_type(plan_.channels[write.channel].type), write.operations,
+  const auto done = [this, number, first](Result<engine::Written> result) {
+    on_answer(number, first, std::move(result));
+  };
+  replica.engine()->write(channel_name(write.channel),
+                          *types::find_type(plan_.channels[write.channel].type), write.operations,
                           write.request, done);
   replica.touch();
 }
@@ -147,22 +167,34 @@ void World::on_answer(size_t number, bool first, Result<engine::Written> result)
   const ipld::Cid& channel = channels_[write.channel];
   if (!result) {
     const Code code = result.error().code;
-    trace([&] { return fmt::format("{} {} refuses write {}: {}", stamp(), write.replica, number, result.error().message); });
+    trace([&] {
+      return fmt::format("{} {} refuses write {}: {}", stamp(), write.replica, number,
+                         result.error().message);
+    });
     const bool by_disk = code == Code::disk_full || code == Code::internal || code == Code::corrupt;
     if (by_disk && !replica.disk().faulted())
-      checker_->fail("available", fmt::format("replica {} refuses a write without cause: {}", write.replica, result.error().message));
-    // One that was asked before may have been carried out then, and one that was asked again may be now.
+      checker_->fail("available", fmt::format("replica {} refuses a write without cause: {}",
+                                              write.replica, result.error().message));
+    // One that was asked before may have been carried out then, and one that was asked again may be
+    // now.
     if (!first || write.pending > 0) return;
     checker_->on_refused(write.replica, write.operations);
     write.answered = true;
     return;
   }
-  trace([&] { return fmt::format("{} {} acknowledges write {} in channel {}", stamp(), write.replica, number, write.channel); });
+  trace([&] {
+    return fmt::format("{} {} acknowledges write {} in channel {}", stamp(), write.replica, number,
+                       write.channel);
+  });
   stir(std::hash<std::string>()(result->at));
-  if (write.answered && write.token.empty()) return checker_->fail("refused", fmt::format("replica {} carries out write {}, which it had refused", write.replica, number));
+  if (write.answered && write.token.empty())
+    return checker_->fail("refused",
+                          fmt::format("replica {} carries out write {}, which it had refused",
+                                      write.replica, number));
   if (!write.token.empty()) {
     if (write.token != result->at && !checker_->was_restored(write.replica) && !write.left)
-      checker_->fail("once", fmt::format("replica {} answers one request with two tokens", write.replica));
+      checker_->fail("once",
+                     fmt::format("replica {} answers one request with two tokens", write.replica));
     return;
   }
   write.answered = true;
@@ -180,13 +212,19 @@ void World::wait(const Action& action) {
   if (tokens.empty()) return;
   Random random(action.salt);
   const std::string token = random.pick(tokens);
-  const size_t peer = random.percent(40) ? random.below(replicas_.size()) : kNobody;  // an honest one: enemies lie for themselves only
+  const size_t peer = random.percent(40)
+                          ? random.below(replicas_.size())
+                          : kNobody;  // an honest one: enemies lie for themselves only
   at(now_ms_, action.who, [this, action, token, peer, timeout_ms = random.between(100, 20'000)] {
     Replica& replica = *replicas_[action.who];
     const auto done = [this, action, token, peer](Result<bool> result) {
       if (!result || !*result || replicas_[action.who]->disk().dead()) return;
-      trace([&] { return fmt::format("{} {} has reached a position of channel {}", stamp(), action.who, action.channel); });
-      checker_->on_reached(action.who, channels_[action.channel], token, peer == kNobody ? std::nullopt : std::optional(peer));
+      trace([&] {
+        return fmt::format("{} {} has reached a position of channel {}", stamp(), action.who,
+                           action.channel);
+      });
+      checker_->on_reached(action.who, channels_[action.channel], token,
+                           peer == kNobody ? std::nullopt : std::optional(peer));
     };
     replica.engine()->wait(channel_name(action.channel), {token}, timeout_ms,
                            peer == kNobody ? "" : replicas_[peer]->identity().did(), done);
@@ -196,7 +234,8 @@ void World::wait(const Action& action) {
 
 void World::join(size_t who, size_t channel) {
   at(now_ms_, who, [this, who, channel] {
-    replicas_[who]->engine()->join("/ptwop/" + channels_[channel].text(), channel_name(channel), [](const auto&) {});
+    replicas_[who]->engine()->join("/ptwop/" + channels_[channel].text(), channel_name(channel),
+                                   [](const auto&) {});
     replicas_[who]->touch();
   });
 }
@@ -214,13 +253,17 @@ void World::leave(size_t who, size_t channel) {
 void World::grant(size_t who, size_t channel) {
   const ChannelPlan& plan = plan_.channels[channel];
   if (plan.members[who] == Membership::none) return;
-  at(now_ms_, plan.creator, [this, who, channel, creator = plan.creator, role = plan.members[who] == Membership::writes ? "write" : "read"] {
-    replicas_[creator]->engine()->grant(channel_name(channel), replicas_[who]->identity().did(), role, [](const auto&) {});
-    replicas_[creator]->touch();
-  });
+  at(now_ms_, plan.creator,
+     [this, who, channel, creator = plan.creator,
+      role = plan.members[who] == Membership::writes ? "write" : "read"] {
+       replicas_[creator]->engine()->grant(channel_name(channel), replicas_[who]->identity().did(),
+                                           role, [](const auto&) {});
+       replicas_[creator]->touch();
+     });
 }
 
-// --- actions ----------------------------------------------------------------------------------------------------------
+// --- actions
+// ----------------------------------------------------------------------------------------------------------
 
 void World::act(const Action& action) {
   if (healed_) return;
@@ -235,19 +278,26 @@ void World::act(const Action& action) {
     });
   };
   switch (action.act) {
-    case Act::write: return write(action);
-    case Act::twins: return twins(action);
-    case Act::wait: return wait(action);
-    case Act::join: return join(who, action.channel);
-    case Act::leave: return leave(who, action.channel);
-    case Act::grant: return grant(who, action.channel);
+    case Act::write:
+      return write(action);
+    case Act::twins:
+      return twins(action);
+    case Act::wait:
+      return wait(action);
+    case Act::join:
+      return join(who, action.channel);
+    case Act::leave:
+      return leave(who, action.channel);
+    case Act::grant:
+      return grant(who, action.channel);
     case Act::crash:
       if (!replica->up()) return;
       replica->disk().crash_after(static_cast<uint64_t>(action.a));
       replica->down_ms = action.b;
       replica->power = action.salt & 1;
       return;
-    case Act::stop: return stop(who, action.b, action.salt & 1);
+    case Act::stop:
+      return stop(who, action.b, action.salt & 1);
     case Act::die:
       stop(who, 0, false);
       replica->dead_for_good = true;
@@ -264,27 +314,37 @@ void World::act(const Action& action) {
       replica->disk().replace(*replica->backup);
       replica->from_copy = true;
       return;
-    case Act::disk_full: return for_a_while([replica](bool on) { replica->disk().full = on; });
+    case Act::disk_full:
+      return for_a_while([replica](bool on) { replica->disk().full = on; });
     case Act::write_errors:
-      return for_a_while([replica, a = action.a](bool on) { replica->disk().write_error_percent = on ? static_cast<unsigned>(a) : 0; });
+      return for_a_while([replica, a = action.a](bool on) {
+        replica->disk().write_error_percent = on ? static_cast<unsigned>(a) : 0;
+      });
     case Act::read_errors:
-      return for_a_while([replica, a = action.a](bool on) { replica->disk().read_error_percent = on ? static_cast<unsigned>(a) : 0; });
-    case Act::clock_jump: return replica->jump_clock(action.a);
-    case Act::clock_drift: return replica->drift_clock(action.a);
+      return for_a_while([replica, a = action.a](bool on) {
+        replica->disk().read_error_percent = on ? static_cast<unsigned>(a) : 0;
+      });
+    case Act::clock_jump:
+      return replica->jump_clock(action.a);
+    case Act::clock_drift:
+      return replica->drift_clock(action.a);
     case Act::loss:
     case Act::duplicate:
     case Act::delay:
     case Act::partition:
     case Act::kubo_errors:
     case Act::kubo_slow:
-    case Act::kubo_twice: return condition(action, who);
+    case Act::kubo_twice:
+      return condition(action, who);
     case Act::kubo_down:
-    case Act::pubsub_off: return for_a_while([replica](bool) { replica->look_at_kubo(); });
+    case Act::pubsub_off:
+      return for_a_while([replica](bool) { replica->look_at_kubo(); });
     case Act::kubo_hangs:
       condition(action, who);
       at(now_ms_ + action.b, [replica] { replica->look_at_kubo(true); });
       return;
-    case Act::hostile: return hostile_->act(action);
+    case Act::hostile:
+      return hostile_->act(action);
   }
 }
 

@@ -16,15 +16,19 @@ constexpr uint64_t kSeenWaitMs = 10'000;
 /// A replica's state as it is on its disk: no fault comes between.
 class RawState : public types::StateReader {
  public:
-  RawState(const Disk& disk, uint32_t channel) : disk_(disk), prefix_(engine::channel_prefix(channel)) {}
+  RawState(const Disk& disk, uint32_t channel)
+      : disk_(disk), prefix_(engine::channel_prefix(channel)) {}
   Result<std::optional<Bytes>> get(types::Space space, BytesView key) const override {
     const Bytes* value = disk_.find(table(space), prefix_ + Bytes(key));
     return value ? std::optional<Bytes>(*value) : std::optional<Bytes>();
   }
-  Result<void> scan(types::Space space, BytesView from, BytesView until, bool reverse, const types::Visit& visit) const override {
-    if (reverse || !from.empty() || !until.empty()) return ptwop::fail(Code::internal, "the model reads forward, everything");
+  Result<void> scan(types::Space space, BytesView from, BytesView until, bool reverse,
+                    const types::Visit& visit) const override {
+    if (reverse || !from.empty() || !until.empty())
+      return ptwop::fail(Code::internal, "the model reads forward, everything");
     const auto& map = disk_.table(table(space));
-    for (auto it = map.lower_bound(prefix_); it != map.end() && it->first.starts_with(prefix_); ++it)
+    for (auto it = map.lower_bound(prefix_); it != map.end() && it->first.starts_with(prefix_);
+         ++it)
       if (!visit(BytesView(it->first).substr(prefix_.size()), it->second)) break;
     return {};
   }
@@ -38,14 +42,16 @@ class RawState : public types::StateReader {
 };
 
 bool only_once(const Operation& op) {
-  return op.kind == Operation::Kind::put || op.kind == Operation::Kind::inc || op.kind == Operation::Kind::add;
+  return op.kind == Operation::Kind::put || op.kind == Operation::Kind::inc ||
+         op.kind == Operation::Kind::add;
 }
 
 std::string short_list(const list::ListId& id) { return hex(id.view()).substr(0, 8); }
 
 }  // namespace
 
-Checker::Checker(std::vector<Subject> subjects) : subjects_(std::move(subjects)), replicas_(subjects_.size()) {}
+Checker::Checker(std::vector<Subject> subjects)
+    : subjects_(std::move(subjects)), replicas_(subjects_.size()) {}
 
 void Checker::fail(std::string kind, std::string text) {
   if (!failure_) failure_ = Failure{std::move(kind), std::move(text)};
@@ -57,8 +63,8 @@ std::string Checker::where(const Made& made) const {
   std::string writer = "an enemy";
   for (size_t i = 0; i < subjects_.size(); ++i)
     if (subjects_[i].key == made.node.list.writer) writer = name(i);
-  return fmt::format("{} {} of list {} by {}", made.node.list.control ? "control node" : "node", made.node.number,
-                     short_list(made.node.id), writer);
+  return fmt::format("{} {} of list {} by {}", made.node.list.control ? "control node" : "node",
+                     made.node.number, short_list(made.node.id), writer);
 }
 
 std::string Checker::shown(const ipld::Cid& cid) const {
@@ -66,7 +72,8 @@ std::string Checker::shown(const ipld::Cid& cid) const {
   return made ? where(*made) : "an unknown node";
 }
 
-// --- nodes ----------------------------------------------------------------------------------------------------------
+// --- nodes
+// ----------------------------------------------------------------------------------------------------------
 
 const Made* Checker::find(const ipld::Cid& cid) const {
   const auto it = made_.find(cid);
@@ -78,8 +85,14 @@ void Checker::learn_channel(size_t creator, const engine::ChannelRecord& record)
   auto read = access::read_manifest(record.manifest);
   if (!read || read->cid != record.cid || read->creator != subjects_[creator].key)
     return fail("manifest", name(creator) + " has a channel with another's manifest");
-  channels_.emplace(record.cid, ChannelFacts{read->type, read->is_public, read->creator, subjects_[creator].identity,
-                                             access::Membership(*read), {}, {}, {}});
+  channels_.emplace(record.cid, ChannelFacts{read->type,
+                                             read->is_public,
+                                             read->creator,
+                                             subjects_[creator].identity,
+                                             access::Membership(*read),
+                                             {},
+                                             {},
+                                             {}});
 }
 
 Made* Checker::learn(const list::Node& node, bool hostile) {
@@ -158,7 +171,8 @@ void Checker::on_hostile_node(const Bytes& block) {
   learn(*node, true)->exposed = true;
 }
 
-std::optional<list::At> Checker::grant_of(const ipld::Cid& channel, const list::PublicKey& key) const {
+std::optional<list::At> Checker::grant_of(const ipld::Cid& channel,
+                                          const list::PublicKey& key) const {
   for (const auto& [at, grant] : channels_.at(channel).grants)
     if (grant == std::pair(key, true)) return at;
   return std::nullopt;
@@ -190,14 +204,18 @@ bool Checker::reads(size_t replica, const Mirror& mirror) const {
   const ChannelFacts& facts = channels_.at(mirror.channel);
   if (facts.is_public) return true;
   if (!facts.epoch || !holds(mirror, *facts.epoch)) return false;
-  return facts.creator == subjects_[replica].key || std::any_of(facts.grants.begin(), facts.grants.end(), [&](const auto& grant) {
-    return grant.second.first == subjects_[replica].key && (holds(mirror, grant.first) || written_again(mirror, grant.first));
-  });
+  return facts.creator == subjects_[replica].key ||
+         std::any_of(facts.grants.begin(), facts.grants.end(), [&](const auto& grant) {
+           return grant.second.first == subjects_[replica].key &&
+                  (holds(mirror, grant.first) || written_again(mirror, grant.first));
+         });
 }
 
-// --- nodes that are written again -----------------------------------------------------------------------------------
+// --- nodes that are written again
+// -----------------------------------------------------------------------------------
 
-// True if these are operations that write nodes again; which ones, is noted. One that may not be there makes the node void.
+// True if these are operations that write nodes again; which ones, is noted. One that may not be
+// there makes the node void.
 bool Checker::read_again(Made& made, const std::vector<Bytes>& ops) {
   std::vector<list::Node> inner;
   bool good = true;
@@ -206,15 +224,19 @@ bool Checker::read_again(Made& made, const std::vector<Bytes>& ops) {
     const bool again = in.array() == 2 && in.text() == "again" && in.ok();
     if (!again && inner.empty()) return false;
     const auto node = list::decode(in.bytes());
-    good &= again && node.ok() && node->channel == made.node.channel && node->list.writer == made.node.list.writer &&
-            node->list.control == made.node.list.control && node->id != made.node.id && node->time < made.node.time;
+    good &= again && node.ok() && node->channel == made.node.channel &&
+            node->list.writer == made.node.list.writer &&
+            node->list.control == made.node.list.control && node->id != made.node.id &&
+            node->time < made.node.time;
     if (!node) break;
     inner.push_back(*node);
   }
   for (const list::Node& node : inner) {
     if (!good) break;
     const bool known = made_.contains(node.cid);
-    if (!known && !access::verify(node.list.writer, "node", list::encode_unsigned(node), node.signature)) break;
+    if (!known &&
+        !access::verify(node.list.writer, "node", list::encode_unsigned(node), node.signature))
+      break;
     learn(node, made.hostile);
     made.again.push_back(node.cid);
   }
@@ -225,13 +247,16 @@ bool Checker::read_again(Made& made, const std::vector<Bytes>& ops) {
 const Made* Checker::find(const list::At& at) const {
   const auto here = at_.find({at.list, at.position.number});
   if (here == at_.end()) return nullptr;
-  const auto it = std::find_if(here->second.begin(), here->second.end(), [&](const ipld::Cid& cid) { return cid.tag() == at.position.tag; });
+  const auto it = std::find_if(here->second.begin(), here->second.end(),
+                               [&](const ipld::Cid& cid) { return cid.tag() == at.position.tag; });
   return it == here->second.end() ? nullptr : &made_.at(*it);
 }
 
 bool Checker::written_again(const Mirror& mirror, const list::At& at) {
   for (auto it = mirror.again.lower_bound({at.list, at.position.number, 0});
-       it != mirror.again.end() && std::get<0>(it->first) == at.list && std::get<1>(it->first) == at.position.number; ++it)
+       it != mirror.again.end() && std::get<0>(it->first) == at.list &&
+       std::get<1>(it->first) == at.position.number;
+       ++it)
     for (const auto& [cid, times] : it->second)
       if (cid.tag() == at.position.tag) return true;
   return false;
@@ -239,7 +264,8 @@ bool Checker::written_again(const Mirror& mirror, const list::At& at) {
 
 bool Checker::grant_counts(const Mirror& mirror, const list::At& at) {
   const auto record = mirror.lists.find(at.list);
-  const bool cut = record != mirror.lists.end() && record->second.cut && record->second.cut <= at.position.number;
+  const bool cut = record != mirror.lists.end() && record->second.cut &&
+                   record->second.cut <= at.position.number;
   return (holds(mirror, at) && !cut) || written_again(mirror, at);
 }
 
@@ -257,29 +283,39 @@ bool Checker::grant_forked(const Mirror& mirror, const list::ListId& list) const
   return grant && forked(grant->list, grant->position.number);
 }
 
-uint64_t Checker::applicable(const Mirror& mirror, const list::ListId& list, const engine::ListRecord& record) const {
-  if (grant_forked(mirror, list) && !grant_counts(mirror, *made_.at(mirror.chains.at(list)[0]).node.grant)) return 0;
+uint64_t Checker::applicable(const Mirror& mirror, const list::ListId& list,
+                             const engine::ListRecord& record) const {
+  if (grant_forked(mirror, list) &&
+      !grant_counts(mirror, *made_.at(mirror.chains.at(list)[0]).node.grant))
+    return 0;
   return record.cut ? std::min(record.held.number, record.cut - 1) : record.held.number;
 }
 
-// What an honest owner wrote beyond a fork and can still be had counts again, at the owner's own replica to begin with.
+// What an honest owner wrote beyond a fork and can still be had counts again, at the owner's own
+// replica to begin with.
 std::string Checker::not_again(const std::vector<size_t>& connected) const {
   for (const size_t r : connected)
     for (const Acknowledged& ack : replicas_[r].acknowledged) {
       const Mirror* mirror = mirror_of(r, ack.channel);
-      if (!mirror || !forked(ack.at.list, ack.at.position.number) || counts(*mirror, ack.at)) continue;
+      if (!mirror || !forked(ack.at.list, ack.at.position.number) || counts(*mirror, ack.at))
+        continue;
       // What a clock that was ahead stamped waits until it is time.
-      if (const Made* made = find(ack.at); made && made->node.time_ms() > subjects_[r].wall_ms() + limits::kOwnLeadMs) continue;
+      if (const Made* made = find(ack.at);
+          made && made->node.time_ms() > subjects_[r].wall_ms() + limits::kOwnLeadMs)
+        continue;
       const bool there = std::any_of(connected.begin(), connected.end(), [&](size_t other) {
         const Mirror* its = mirror_of(other, ack.channel);
         return its && holds(*its, ack.at);
       });
-      if (there) return fmt::format("{} has not written number {} of list {} again", name(r), ack.at.position.number, short_list(ack.at.list));
+      if (there)
+        return fmt::format("{} has not written number {} of list {} again", name(r),
+                           ack.at.position.number, short_list(ack.at.list));
     }
   return {};
 }
 
-// --- commits --------------------------------------------------------------------------------------------------------
+// --- commits
+// --------------------------------------------------------------------------------------------------------
 
 void Checker::on_commit(size_t replica, const engine::Changes& changes) {
   using engine::Change;
@@ -293,9 +329,12 @@ void Checker::on_commit(size_t replica, const engine::Changes& changes) {
       continue;
     }
     const auto record = engine::decode_channel(change.value);
-    if (record && !record->manifest.empty() && !channels_.contains(record->cid)) learn_channel(replica, *record);
-    if (!record || !channels_.contains(record->cid)) return fail("records", name(replica) + " wrote a channel record that is none");
-    auto [it, fresh] = facts.mirrors.try_emplace(number, Mirror{record->cid, false, {}, {}, {}, {}, Model(channels_.at(record->cid).type)});
+    if (record && !record->manifest.empty() && !channels_.contains(record->cid))
+      learn_channel(replica, *record);
+    if (!record || !channels_.contains(record->cid))
+      return fail("records", name(replica) + " wrote a channel record that is none");
+    auto [it, fresh] = facts.mirrors.try_emplace(
+        number, Mirror{record->cid, false, {}, {}, {}, {}, Model(channels_.at(record->cid).type)});
     it->second.has_manifest = !record->manifest.empty();
   }
   std::vector<std::pair<const Change*, const list::Node*>> nodes;
@@ -308,26 +347,31 @@ void Checker::on_commit(size_t replica, const engine::Changes& changes) {
   // Control lists first: they say who was allowed to open the others.
   for (const bool control : {true, false})
     for (const auto& [change, node] : nodes)
-      if (const auto mirror = facts.mirrors.find(read_be32(change->key)); node->list.control == control && mirror != facts.mirrors.end()) {
+      if (const auto mirror = facts.mirrors.find(read_be32(change->key));
+          node->list.control == control && mirror != facts.mirrors.end()) {
         take_node(replica, mirror->second, change->key, *node, false);
         if (failure_) return;
       }
   std::map<uint32_t, std::vector<Step>> steps;
   for (const Change& change : changes) {
-    if (change.table != Table::meta || change.kind != Change::Kind::put || change.key[0] != 'l') continue;
+    if (change.table != Table::meta || change.kind != Change::Kind::put || change.key[0] != 'l')
+      continue;
     const uint32_t number = read_be32(BytesView(change.key).substr(1));
     const auto mirror = facts.mirrors.find(number);
     if (mirror == facts.mirrors.end()) continue;
     const auto record = engine::decode_list(change.value);
     if (!record) return fail("records", name(replica) + " wrote a list record that is none");
-    take_record(replica, mirror->second, list::ListId::from(BytesView(change.key).substr(5)), *record, steps[number]);
+    take_record(replica, mirror->second, list::ListId::from(BytesView(change.key).substr(5)),
+                *record, steps[number]);
     if (failure_) return;
   }
-  for (const auto& [number, taken] : steps) check_steps(replica, number, facts.mirrors.at(number), taken);
+  for (const auto& [number, taken] : steps)
+    check_steps(replica, number, facts.mirrors.at(number), taken);
 }
 
 // A node came to be held.
-void Checker::take_node(size_t replica, Mirror& mirror, BytesView key, const list::Node& came, bool reopened) {
+void Checker::take_node(size_t replica, Mirror& mirror, BytesView key, const list::Node& came,
+                        bool reopened) {
   const list::Node* node = &came;
   const list::ListId id = list::ListId::from(key.substr(4));
   const uint64_t number = read_be64(key.substr(20));
@@ -337,53 +381,69 @@ void Checker::take_node(size_t replica, Mirror& mirror, BytesView key, const lis
   if (const auto it = made_.find(node->cid); it != made_.end()) made = &it->second;
   if (!made) {
     if (node->list.writer != subjects_[replica].key)
-      return fail("forgery", fmt::format("{} holds a node that nobody made: number {} of list {}", name(replica), number, short_list(id)));
+      return fail("forgery", fmt::format("{} holds a node that nobody made: number {} of list {}",
+                                         name(replica), number, short_list(id)));
     if (!access::verify(node->list.writer, "node", list::encode_unsigned(*node), node->signature))
       return fail("forgery", name(replica) + " wrote a node without a good signature");
     for (const ipld::Cid& other : at_[{id, number}])
       if (made_.at(other).exposed && !replicas_[replica].restored)
-        return fail("own fork", fmt::format("{} made a second node {} of its list {}", name(replica), number, short_list(id)));
+        return fail("own fork", fmt::format("{} made a second node {} of its list {}",
+                                            name(replica), number, short_list(id)));
     made = learn(*node, false);
     if (!reopened) check_own(replica, mirror, *made);
     for (const Operation& op : made->operations)
       if (replicas_[replica].refused.contains(op.encoded))
-        return fail("refused", fmt::format("{} answered a write with an error and then made it: {}", name(replica), where(*made)));
+        return fail("refused", fmt::format("{} answered a write with an error and then made it: {}",
+                                           name(replica), where(*made)));
   }
   made->holders |= uint64_t{1} << replica;
   time_max_ms_ = std::max(time_max_ms_, made->node.time_ms());
   auto& chain = mirror.chains[id];
   if (number == 0 || number > chain.size() + 1)
-    return fail("chain", fmt::format("{} holds {} and not the one before", name(replica), where(*made)));
+    return fail("chain",
+                fmt::format("{} holds {} and not the one before", name(replica), where(*made)));
   if (number <= chain.size()) {
-    if (chain[number - 1] != made->node.cid) fail("chain", fmt::format("{} put another node in the place of {}", name(replica), where(*made)));
+    if (chain[number - 1] != made->node.cid)
+      fail("chain",
+           fmt::format("{} put another node in the place of {}", name(replica), where(*made)));
     return;
   }
   if (number > 1) {
     const Made& before = made_.at(chain.back());
-    if (made->node.prev != chain.back()) return fail("chain", fmt::format("{} holds {}, which follows another node", name(replica), where(*made)));
+    if (made->node.prev != chain.back())
+      return fail("chain", fmt::format("{} holds {}, which follows another node", name(replica),
+                                       where(*made)));
     if (made->node.time <= before.node.time)
-      return fail("time", fmt::format("{} holds {}, which is not later than the one before", name(replica), where(*made)));
+      return fail("time", fmt::format("{} holds {}, which is not later than the one before",
+                                      name(replica), where(*made)));
   }
   if (!reopened && made->node.time_ms() > subjects_[replica].wall_ms() + kFutureMs)
-    return fail("time", fmt::format("{} holds {}, whose time is more than five minutes ahead", name(replica), where(*made)));
+    return fail("time", fmt::format("{} holds {}, whose time is more than five minutes ahead",
+                                    name(replica), where(*made)));
   if (number == 1 && !reopened && !admitted(mirror, *made, channels_.at(mirror.channel)))
-    return fail("authority", fmt::format("{} holds {}, which nobody allowed", name(replica), where(*made)));
+    return fail("authority",
+                fmt::format("{} holds {}, which nobody allowed", name(replica), where(*made)));
   chain.push_back(made->node.cid);
   if (!made->node.list.control) note_unmet(replica, mirror, *made);
 }
 
-// What a replica writes has seen all that it shows, and is not where it has heard that its own past is.
+// What a replica writes has seen all that it shows, and is not where it has heard that its own past
+// is.
 void Checker::check_own(size_t replica, const Mirror& mirror, const Made& made) {
-  if (const auto told = replicas_[replica].told.find(made.node.id); told != replicas_[replica].told.end() && told->second >= made.node.number)
-    return fail("own fork", fmt::format("{} wrote {} although it had heard that there is one", name(replica), where(made)));
+  if (const auto told = replicas_[replica].told.find(made.node.id);
+      told != replicas_[replica].told.end() && told->second >= made.node.number)
+    return fail("own fork", fmt::format("{} wrote {} although it had heard that there is one",
+                                        name(replica), where(made)));
   // What is written again is written as soon as the cut is found, which takes things back.
   if (mirror.lists.size() > limits::kSeenMax || !made.again.empty()) return;
   for (const auto& [id, record] : mirror.lists) {
     if (id == made.node.id || record.applied.number == 0) continue;
     const auto& seen = made.node.seen;
-    const auto at = std::find_if(seen.begin(), seen.end(), [&id = id](const list::At& a) { return a.list == id; });
+    const auto at = std::find_if(seen.begin(), seen.end(),
+                                 [&id = id](const list::At& a) { return a.list == id; });
     if (at == seen.end() || at->position.number < record.applied.number)
-      return fail("seen", fmt::format("{} wrote {} as if it had not seen list {}", name(replica), where(made), short_list(id)));
+      return fail("seen", fmt::format("{} wrote {} as if it had not seen list {}", name(replica),
+                                      where(made), short_list(id)));
   }
 }
 
@@ -400,41 +460,55 @@ void Checker::note_unmet(size_t replica, Mirror& mirror, const Made& made) {
   for (const list::At& at : made.node.seen) {
     const auto other = mirror.lists.find(at.list);
     if (other != mirror.lists.end() && other->second.applied.number >= at.position.number) continue;
-    const auto [it, fresh] = mirror.unmet.try_emplace(at.list, Unmet{subjects_[replica].mono_ms(), at.position.number});
+    const auto [it, fresh] =
+        mirror.unmet.try_emplace(at.list, Unmet{subjects_[replica].mono_ms(), at.position.number});
     it->second.number = std::max(it->second.number, at.position.number);
   }
 }
 
 // A list record changed: what was applied, or taken back?
-void Checker::take_record(size_t replica, Mirror& mirror, const list::ListId& id, const engine::ListRecord& record,
-                          std::vector<Step>& steps) {
-  const engine::ListRecord before = mirror.lists.contains(id) ? mirror.lists.at(id) : engine::ListRecord{};
+void Checker::take_record(size_t replica, Mirror& mirror, const list::ListId& id,
+                          const engine::ListRecord& record, std::vector<Step>& steps) {
+  const engine::ListRecord before =
+      mirror.lists.contains(id) ? mirror.lists.at(id) : engine::ListRecord{};
   const auto& chain = mirror.chains[id];
   const std::string what = fmt::format("{}, list {}", name(replica), short_list(id));
   if (record.held.number < before.held.number) return fail("clock", what + ": the clock went back");
-  if (record.held.number != chain.size() || (!chain.empty() && (record.head != chain.back() || record.held.tag != chain.back().tag())))
+  if (record.held.number != chain.size() ||
+      (!chain.empty() && (record.head != chain.back() || record.held.tag != chain.back().tag())))
     return fail("records", what + ": the record names another node than the one that is held");
-  if (before.cut && (!record.cut || record.cut > before.cut)) return fail("clock", what + ": a cut was forgotten");
+  if (before.cut && (!record.cut || record.cut > before.cut))
+    return fail("clock", what + ": a cut was forgotten");
   if (record.cut && record.cut != before.cut && at_[{id, record.cut}].size() < 2)
     return fail("fork", fmt::format("{}: cut at {} without a fork", what, record.cut));
-  const uint64_t applicable = record.cut ? std::min(record.held.number, record.cut - 1) : record.held.number;
-  if (record.applied.number > applicable) return fail("fork", what + ": applied beyond what counts");
+  const uint64_t applicable =
+      record.cut ? std::min(record.held.number, record.cut - 1) : record.held.number;
+  if (record.applied.number > applicable)
+    return fail("fork", what + ": applied beyond what counts");
   if (record.applied.number > 0 && record.applied.tag != chain[record.applied.number - 1].tag())
     return fail("records", what + ": the record names another node than the one that is applied");
-  for (uint64_t n = before.applied.number; n > record.applied.number; --n) steps.push_back({&made_.at(chain[n - 1]), true});
-  for (uint64_t n = before.applied.number + 1; n <= record.applied.number; ++n) steps.push_back({&made_.at(chain[n - 1]), false});
-  if (record.applied.number < before.applied.number && record.cut == before.cut && !grant_forked(mirror, id))
+  for (uint64_t n = before.applied.number; n > record.applied.number; --n)
+    steps.push_back({&made_.at(chain[n - 1]), true});
+  for (uint64_t n = before.applied.number + 1; n <= record.applied.number; ++n)
+    steps.push_back({&made_.at(chain[n - 1]), false});
+  if (record.applied.number < before.applied.number && record.cut == before.cut &&
+      !grant_forked(mirror, id))
     return fail("clock", what + ": what was applied went back without a fork");
   mirror.lists[id] = record;
-  if (const auto unmet = mirror.unmet.find(id); unmet != mirror.unmet.end() &&
-      record.applied.number >= (record.cut ? std::min(unmet->second.number, record.cut - 1) : unmet->second.number))
+  if (const auto unmet = mirror.unmet.find(id);
+      unmet != mirror.unmet.end() &&
+      record.applied.number >=
+          (record.cut ? std::min(unmet->second.number, record.cut - 1) : unmet->second.number))
     mirror.unmet.erase(unmet);
 }
 
-void Checker::check_steps(size_t replica, uint32_t number, Mirror& mirror, const std::vector<Step>& steps) {
+void Checker::check_steps(size_t replica, uint32_t number, Mirror& mirror,
+                          const std::vector<Step>& steps) {
   for (const Step& step : steps) {
     if (step.made->node.list.control) continue;
-    if (!reads(replica, mirror)) return fail("authority", fmt::format("{} applied {} without a key", name(replica), where(*step.made)));
+    if (!reads(replica, mirror))
+      return fail("authority",
+                  fmt::format("{} applied {} without a key", name(replica), where(*step.made)));
     if (!step.undone) check_seen(replica, mirror, *step.made);
   }
   std::set<const Made*> changed;
@@ -444,27 +518,37 @@ void Checker::check_steps(size_t replica, uint32_t number, Mirror& mirror, const
   for (const Made* made : changed)
     for (uint32_t i = 0; i < made->operations.size(); ++i) {
       const list::Node& node = made->node;
-      const std::string wrong = mirror.model.compare(state, made->operations[i], {node.time, node.id, node.number, i});
-      if (!wrong.empty()) return fail("state", fmt::format("{} after applying or taking back {}: {}", name(replica), where(*made), wrong));
+      const std::string wrong =
+          mirror.model.compare(state, made->operations[i], {node.time, node.id, node.number, i});
+      if (!wrong.empty())
+        return fail("state", fmt::format("{} after applying or taking back {}: {}", name(replica),
+                                         where(*made), wrong));
     }
 }
 
 void Checker::check_seen(size_t replica, const Mirror& mirror, const Made& made) {
   for (const list::At& at : made.node.seen) {
     const auto other = mirror.lists.find(at.list);
-    if (other != mirror.lists.end() && (other->second.applied.number >= at.position.number ||
-                                        (other->second.cut && at.position.number >= other->second.cut)))
+    if (other != mirror.lists.end() &&
+        (other->second.applied.number >= at.position.number ||
+         (other->second.cut && at.position.number >= other->second.cut)))
       continue;
     const auto unmet = mirror.unmet.find(at.list);
-    const uint64_t waited = unmet == mirror.unmet.end() ? 0 : subjects_[replica].mono_ms() - unmet->second.since_ms;
+    const uint64_t waited =
+        unmet == mirror.unmet.end() ? 0 : subjects_[replica].mono_ms() - unmet->second.since_ms;
     if (waited < kSeenWaitMs)
-      return fail("seen", fmt::format("{} applied {} before number {} of list {}, which its writer had seen, after {} ms", name(replica),
-                                      where(made), at.position.number, short_list(at.list), waited));
+      return fail(
+          "seen",
+          fmt::format(
+              "{} applied {} before number {} of list {}, which its writer had seen, after {} ms",
+              name(replica), where(made), at.position.number, short_list(at.list), waited));
   }
 }
 
-// At each place one node counts: the one that is applied there, else of those written again the one with the smallest CID.
-bool Checker::count(size_t replica, Mirror& mirror, const std::vector<Step>& steps, std::set<const Made*>& changed) {
+// At each place one node counts: the one that is applied there, else of those written again the one
+// with the smallest CID.
+bool Checker::count(size_t replica, Mirror& mirror, const std::vector<Step>& steps,
+                    std::set<const Made*>& changed) {
   std::set<Spot> spots;
   for (const Step& step : steps) {
     if (!step.made->node.list.control) spots.insert(spot_of(step.made->node));
@@ -479,18 +563,22 @@ bool Checker::count(size_t replica, Mirror& mirror, const std::vector<Step>& ste
   for (const Spot& spot : spots) {
     const auto& [list, number, time] = spot;
     const Made* now = nullptr;
-    if (const auto record = mirror.lists.find(list); record != mirror.lists.end() && record->second.applied.number >= number) {
+    if (const auto record = mirror.lists.find(list);
+        record != mirror.lists.end() && record->second.applied.number >= number) {
       const Made& accepted = made_.at(mirror.chains.at(list)[number - 1]);
       if (accepted.node.time == time) now = &accepted;
     }
-    if (const auto again = mirror.again.find(spot); !now && again != mirror.again.end()) now = &made_.at(again->second.begin()->first);
+    if (const auto again = mirror.again.find(spot); !now && again != mirror.again.end())
+      now = &made_.at(again->second.begin()->first);
     const auto before = mirror.counted.find(spot);
     const Made* last = before == mirror.counted.end() ? nullptr : &made_.at(before->second);
     if (now == last) continue;
     if (last && !replay(replica, mirror, *last, true)) return false;
     if (now && !replay(replica, mirror, *now, false)) return false;
-    if (now) mirror.counted[spot] = now->node.cid;
-    else mirror.counted.erase(spot);
+    if (now)
+      mirror.counted[spot] = now->node.cid;
+    else
+      mirror.counted.erase(spot);
     for (const Made* made : {last, now})
       if (made) changed.insert(made);
   }
@@ -507,26 +595,33 @@ bool Checker::replay(size_t replica, Mirror& mirror, const Made& made, bool undo
     const Operation& op = made.operations[i];
     const Place place{node.time, node.id, node.number, i};
     if (undo ? !mirror.model.undo(place, op) : !mirror.model.apply(place, node.list.writer, op)) {
-      fail("once", fmt::format("{} {} {} twice", name(replica), undo ? "took back" : "applied", where(made)));
+      fail("once", fmt::format("{} {} {} twice", name(replica), undo ? "took back" : "applied",
+                               where(made)));
       return false;
     }
     if (made.hostile || !only_once(op)) continue;
     if (undo) {
-      if (const auto it = mirror.once.find(op.encoded); it != mirror.once.end() && it->second == place) mirror.once.erase(it);
+      if (const auto it = mirror.once.find(op.encoded);
+          it != mirror.once.end() && it->second == place)
+        mirror.once.erase(it);
       continue;
     }
     const auto [it, fresh] = mirror.once.try_emplace(op.encoded, place);
-    bool restored = false;  // a client whose request was forgotten with the folder may have repeated it
-    for (size_t r = 0; r < subjects_.size(); ++r) restored |= replicas_[r].restored && subjects_[r].key == node.list.writer;
+    bool restored =
+        false;  // a client whose request was forgotten with the folder may have repeated it
+    for (size_t r = 0; r < subjects_.size(); ++r)
+      restored |= replicas_[r].restored && subjects_[r].key == node.list.writer;
     if (!fresh && !restored) {
-      fail("once", fmt::format("{}: one request was carried out twice, the second time in {}", name(replica), where(made)));
+      fail("once", fmt::format("{}: one request was carried out twice, the second time in {}",
+                               name(replica), where(made)));
       return false;
     }
   }
   return true;
 }
 
-// --- what leaves a replica --------------------------------------------------------------------------------------------
+// --- what leaves a replica
+// --------------------------------------------------------------------------------------------
 
 Checker::Mirror* Checker::mirror_of(size_t replica, const ipld::Cid& channel) {
   for (auto& [number, mirror] : replicas_[replica].mirrors)
@@ -556,7 +651,8 @@ void Checker::on_published(size_t replica, const ipld::Cid& channel, BytesView b
     for (const Bytes& block : nodes->nodes) {
       const list::Node* read = read_node(block);
       const auto it = read ? made_.find(read->cid) : made_.end();
-      if (it == made_.end()) return fail("durable", name(replica) + " sends a node that it never stored");
+      if (it == made_.end())
+        return fail("durable", name(replica) + " sends a node that it never stored");
       const list::Node& node = it->second.node;
       const Bytes key = engine::node_key(number, node.id, node.number);
       const Bytes proof = engine::meta_key('f', number, node.id.view());
@@ -564,10 +660,13 @@ void Checker::on_published(size_t replica, const ipld::Cid& channel, BytesView b
       const Bytes* other = disk.find(engine::Table::meta, proof);
       const Bytes* durable = disk.durable(engine::Table::nodes, key);
       // Another branch is kept as a proof, or was until a lower fork was found.
-      const bool heard = !(held && *held == block) && it->second.exposed && node.list.writer != subjects_[replica].key;
+      const bool heard = !(held && *held == block) && it->second.exposed &&
+                         node.list.writer != subjects_[replica].key;
       const bool kept = held && *held == block && durable && *durable == block;
-      if (!kept && !heard && !(other && *other == block) && !written_again(*mirror, it->second.node.at()))
-        return fail("durable", fmt::format("{} sends {}, which a crash could still take away", name(replica), where(it->second)));
+      if (!kept && !heard && !(other && *other == block) &&
+          !written_again(*mirror, it->second.node.at()))
+        return fail("durable", fmt::format("{} sends {}, which a crash could still take away",
+                                           name(replica), where(it->second)));
       it->second.exposed = true;
     }
   } else if (const auto* clock = std::get_if<sync::ClockMessage>(&message->body)) {
@@ -575,13 +674,18 @@ void Checker::on_published(size_t replica, const ipld::Cid& channel, BytesView b
       const auto here = mirror->lists.find(entry.at.list);
       const Bytes key = engine::meta_key('l', number, entry.at.list.view());
       const Bytes* durable = disk.durable(engine::Table::meta, key);
-      const auto record = durable ? engine::decode_list(*durable) : Result<engine::ListRecord>(ptwop::fail(Code::not_found, ""));
-      if (here == mirror->lists.end() || here->second.held != entry.at.position || here->second.cut != entry.cut)
-        return fail("clock", fmt::format("{} names number {} of list {}, and holds another", name(replica), entry.at.position.number,
-                                         short_list(entry.at.list)));
+      const auto record = durable ? engine::decode_list(*durable)
+                                  : Result<engine::ListRecord>(ptwop::fail(Code::not_found, ""));
+      if (here == mirror->lists.end() || here->second.held != entry.at.position ||
+          here->second.cut != entry.cut)
+        return fail("clock",
+                    fmt::format("{} names number {} of list {}, and holds another", name(replica),
+                                entry.at.position.number, short_list(entry.at.list)));
       if (!record || record->held != entry.at.position)
-        return fail("durable", fmt::format("{} promises number {} of list {}, which a crash could still take away", name(replica),
-                                           entry.at.position.number, short_list(entry.at.list)));
+        return fail(
+            "durable",
+            fmt::format("{} promises number {} of list {}, which a crash could still take away",
+                        name(replica), entry.at.position.number, short_list(entry.at.list)));
       uint64_t& promised = replicas_[replica].promised[{channel, entry.at.list}];
       promised = std::max(promised, entry.at.position.number);
     }
@@ -592,8 +696,11 @@ void Checker::on_heard(size_t replica, const ipld::Cid& channel, BytesView bytes
   Bytes covered;
   const auto message = sync::decode(bytes, covered);
   const Mirror* mirror = mirror_of(replica, channel);
-  if (!message || !mirror || !mirror->has_manifest || !std::holds_alternative<sync::ClockMessage>(message->body)) return;
-  const auto honest = std::find_if(subjects_.begin(), subjects_.end(), [&](const Subject& s) { return s.key == message->sender; });
+  if (!message || !mirror || !mirror->has_manifest ||
+      !std::holds_alternative<sync::ClockMessage>(message->body))
+    return;
+  const auto honest = std::find_if(subjects_.begin(), subjects_.end(),
+                                   [&](const Subject& s) { return s.key == message->sender; });
   const ChannelFacts& facts = channels_.at(channel);
   const bool member = message->sender == facts.creator ||
                       std::any_of(facts.grants.begin(), facts.grants.end(), [&](const auto& grant) {
@@ -601,7 +708,8 @@ void Checker::on_heard(size_t replica, const ipld::Cid& channel, BytesView bytes
                       });
   if (honest == subjects_.end() || message->sender == subjects_[replica].key || !member) return;
   for (const sync::ClockEntry& entry : std::get<sync::ClockMessage>(message->body).entries)
-    if (const auto own = mirror->lists.find(entry.at.list); own != mirror->lists.end() && own->second.name.writer == subjects_[replica].key) {
+    if (const auto own = mirror->lists.find(entry.at.list);
+        own != mirror->lists.end() && own->second.name.writer == subjects_[replica].key) {
       uint64_t& told = replicas_[replica].told_now[entry.at.list];
       told = std::max(told, entry.at.position.number);
     }
@@ -609,7 +717,8 @@ void Checker::on_heard(size_t replica, const ipld::Cid& channel, BytesView bytes
 
 void Checker::on_turn_ended(size_t replica) {
   ReplicaFacts& facts = replicas_[replica];
-  for (const auto& [list, number] : facts.told_now) facts.told[list] = std::max(facts.told[list], number);
+  for (const auto& [list, number] : facts.told_now)
+    facts.told[list] = std::max(facts.told[list], number);
   facts.told_now.clear();
 }
 
@@ -624,23 +733,30 @@ void Checker::on_put(size_t, const engine::Block& block) {
 
 bool Checker::holds(const Mirror& mirror, const list::At& at) {
   const auto chain = mirror.chains.find(at.list);
-  return chain != mirror.chains.end() && chain->second.size() >= at.position.number && at.position.number > 0 &&
-         chain->second[at.position.number - 1].tag() == at.position.tag;
+  return chain != mirror.chains.end() && chain->second.size() >= at.position.number &&
+         at.position.number > 0 && chain->second[at.position.number - 1].tag() == at.position.tag;
 }
 
-void Checker::on_acknowledged(size_t replica, const ipld::Cid& channel, const std::string& token, const std::vector<Bytes>& operations) {
+void Checker::on_acknowledged(size_t replica, const ipld::Cid& channel, const std::string& token,
+                              const std::vector<Bytes>& operations) {
   const auto at = list::At::from_token(token);
   const Mirror* mirror = mirror_of(replica, channel);
   if (!at || !mirror) return fail("acknowledged", name(replica) + " gives a token that is none");
   const uint32_t number = number_of(replica, channel);
-  if (!holds(*mirror, *at)) return fail("acknowledged", name(replica) + " acknowledged a write that it does not hold");
-  if (!subjects_[replica].disk->durable(engine::Table::nodes, engine::node_key(number, at->list, at->position.number)))
-    return fail("acknowledged", name(replica) + " acknowledged a write that a crash could still take away");
+  if (!holds(*mirror, *at))
+    return fail("acknowledged", name(replica) + " acknowledged a write that it does not hold");
+  if (!subjects_[replica].disk->durable(engine::Table::nodes,
+                                        engine::node_key(number, at->list, at->position.number)))
+    return fail("acknowledged",
+                name(replica) + " acknowledged a write that a crash could still take away");
   const Made& made = made_.at(mirror->chains.at(at->list)[at->position.number - 1]);
   auto from = made.operations.begin();
   for (const Bytes& op : operations) {
-    from = std::find_if(from, made.operations.end(), [&](const Operation& other) { return other.encoded == op; });
-    if (from == made.operations.end()) return fail("acknowledged", fmt::format("{}: {} does not hold what was acknowledged", name(replica), where(made)));
+    from = std::find_if(from, made.operations.end(),
+                        [&](const Operation& other) { return other.encoded == op; });
+    if (from == made.operations.end())
+      return fail("acknowledged", fmt::format("{}: {} does not hold what was acknowledged",
+                                              name(replica), where(made)));
     ++from;
   }
   ++acknowledged_;
@@ -650,21 +766,26 @@ void Checker::on_acknowledged(size_t replica, const ipld::Cid& channel, const st
 void Checker::on_refused(size_t replica, const std::vector<Bytes>& operations) {
   for (const Bytes& op : operations)
     for (const auto& [cid, channel] : channels_)
-      if (const auto read = read_operation(channel.type, op); read && only_once(*read)) replicas_[replica].refused.insert(op);
+      if (const auto read = read_operation(channel.type, op); read && only_once(*read))
+        replicas_[replica].refused.insert(op);
 }
 
-void Checker::on_reached(size_t replica, const ipld::Cid& channel, const std::string& token, std::optional<size_t> peer) {
+void Checker::on_reached(size_t replica, const ipld::Cid& channel, const std::string& token,
+                         std::optional<size_t> peer) {
   const auto at = list::At::from_token(token);
   const Mirror* mirror = mirror_of(replica, channel);
   const Bytes key = engine::node_key(number_of(replica, channel), at->list, at->position.number);
   if (mirror && written_again(*mirror, *at)) return;
-  if (!mirror || !holds(*mirror, *at) || !subjects_[replica].disk->durable(engine::Table::nodes, key) ||
+  if (!mirror || !holds(*mirror, *at) ||
+      !subjects_[replica].disk->durable(engine::Table::nodes, key) ||
       (reads(replica, *mirror) && mirror->lists.at(at->list).applied.number < at->position.number))
     return fail("wait", name(replica) + " says that it reached a position, and did not");
   // Of a fork that nobody told it of, it cannot know which branch the peer has.
   if (!peer || forked(at->list, at->position.number)) return;
   const Made& made = made_.at(mirror->chains.at(at->list)[at->position.number - 1]);
-  if (!(made.holders >> *peer & 1)) fail("wait", fmt::format("{} says that {} reached a position, and it did not", name(replica), name(*peer)));
+  if (!(made.holders >> *peer & 1))
+    fail("wait", fmt::format("{} says that {} reached a position, and it did not", name(replica),
+                             name(*peer)));
 }
 
 void Checker::on_left(size_t replica, const ipld::Cid& channel) {
@@ -675,7 +796,8 @@ void Checker::on_left(size_t replica, const ipld::Cid& channel) {
   std::erase_if(facts.promised, [&](const auto& item) { return item.first.first == channel; });
 }
 
-// --- folders that are opened again ------------------------------------------------------------------------------------
+// --- folders that are opened again
+// ------------------------------------------------------------------------------------
 
 void Checker::on_opened(size_t replica, Reopened how) {
   using engine::Table;
@@ -687,15 +809,24 @@ void Checker::on_opened(size_t replica, Reopened how) {
   const auto& meta = disk.table(Table::meta);
   for (auto it = meta.lower_bound(BytesView("c")); it != meta.end() && it->first[0] == 'c'; ++it) {
     const auto record = engine::decode_channel(it->second);
-    if (!record || !channels_.contains(record->cid)) return fail("records", name(replica) + " has a channel record that is none");
+    if (!record || !channels_.contains(record->cid))
+      return fail("records", name(replica) + " has a channel record that is none");
     const uint32_t number = read_be32(BytesView(it->first).substr(1));
-    Mirror& mirror =
-        facts.mirrors.try_emplace(number, Mirror{record->cid, !record->manifest.empty(), {}, {}, {}, {}, Model(channels_.at(record->cid).type)}).first->second;
+    Mirror& mirror = facts.mirrors
+                         .try_emplace(number, Mirror{record->cid,
+                                                     !record->manifest.empty(),
+                                                     {},
+                                                     {},
+                                                     {},
+                                                     {},
+                                                     Model(channels_.at(record->cid).type)})
+                         .first->second;
     const Bytes prefix = engine::channel_prefix(number);
     const auto& nodes = disk.table(Table::nodes);
     // Control lists first: they say who was allowed to open the others.
     for (const bool control : {true, false})
-      for (auto at = nodes.lower_bound(prefix); at != nodes.end() && at->first.starts_with(prefix); ++at) {
+      for (auto at = nodes.lower_bound(prefix); at != nodes.end() && at->first.starts_with(prefix);
+           ++at) {
         const list::Node* node = read_node(at->second);
         if (!node || node->list.control != control) continue;
         take_node(replica, mirror, at->first, *node, true);
@@ -703,17 +834,20 @@ void Checker::on_opened(size_t replica, Reopened how) {
       }
     std::vector<Step> steps;
     const Bytes lists = engine::meta_key('l', number);
-    for (auto at = meta.lower_bound(lists); at != meta.end() && at->first.starts_with(lists); ++at) {
+    for (auto at = meta.lower_bound(lists); at != meta.end() && at->first.starts_with(lists);
+         ++at) {
       const auto list = engine::decode_list(at->second);
       if (!list) return fail("records", name(replica) + " has a list record that is none");
-      take_record(replica, mirror, list::ListId::from(BytesView(at->first).substr(5)), *list, steps);
+      take_record(replica, mirror, list::ListId::from(BytesView(at->first).substr(5)), *list,
+                  steps);
       if (failure_) return;
     }
     std::set<const Made*> changed;
     if (!count(replica, mirror, steps, changed)) return;
     mirror.unmet.clear();
     for (const auto& [id, chain] : mirror.chains)
-      for (size_t n = mirror.lists.contains(id) ? mirror.lists.at(id).applied.number : 0; n < chain.size(); ++n) {
+      for (size_t n = mirror.lists.contains(id) ? mirror.lists.at(id).applied.number : 0;
+           n < chain.size(); ++n) {
         const Made& made = made_.at(chain[n]);
         if (!made.node.list.control) note_unmet(replica, mirror, made);
       }
@@ -725,19 +859,23 @@ void Checker::on_opened(size_t replica, Reopened how) {
     if (mirror && holds(*mirror, ack.at)) continue;
     if (how == Reopened::from_an_old_copy) ack.may_be_lost = true;
     if (!ack.may_be_lost)
-      return fail("lost", fmt::format("{} lost the acknowledged write at number {} of list {} in a crash", name(replica),
-                                      ack.at.position.number, short_list(ack.at.list)));
+      return fail("lost",
+                  fmt::format("{} lost the acknowledged write at number {} of list {} in a crash",
+                              name(replica), ack.at.position.number, short_list(ack.at.list)));
   }
   if (how == Reopened::from_an_old_copy) facts.promised.clear();
   for (const auto& [where, number] : facts.promised) {
     const Mirror* mirror = mirror_of(replica, where.first);
-    const auto chain = mirror ? mirror->chains.find(where.second) : decltype(mirror->chains.end()){};
+    const auto chain =
+        mirror ? mirror->chains.find(where.second) : decltype(mirror->chains.end()){};
     if (!mirror || chain == mirror->chains.end() || chain->second.size() < number)
-      return fail("clock", fmt::format("{} lost number {} of list {}, which its clock had named", name(replica), number, short_list(where.second)));
+      return fail("clock", fmt::format("{} lost number {} of list {}, which its clock had named",
+                                       name(replica), number, short_list(where.second)));
   }
 }
 
-// --- the end ----------------------------------------------------------------------------------------------------------
+// --- the end
+// ----------------------------------------------------------------------------------------------------------
 
 std::string Checker::difference(const std::vector<size_t>& connected) const {
   for (const auto& [cid, facts] : channels_) {
@@ -755,9 +893,11 @@ std::string Checker::difference(const std::vector<size_t>& connected) const {
       const bool reader = reads(r, *mirror);
       for (const auto& [id, record] : mirror->lists) {
         const uint64_t applicable = this->applicable(*mirror, id, record);
-        const bool stuck = record.applied.number < applicable && !made_.at(mirror->chains.at(id)[record.applied.number]).readable;
+        const bool stuck = record.applied.number < applicable &&
+                           !made_.at(mirror->chains.at(id)[record.applied.number]).readable;
         if ((reader || record.name.control) && record.applied.number < applicable && !stuck)
-          return fmt::format("{} has not applied number {} of list {}", name(r), record.applied.number + 1, short_list(id));
+          return fmt::format("{} has not applied number {} of list {}", name(r),
+                             record.applied.number + 1, short_list(id));
       }
       const auto differs = [&](const Mirror& other, size_t o) -> std::string {
         for (const auto& [a, b] : {std::pair(mirror, &other), std::pair(&other, mirror)})
@@ -765,12 +905,15 @@ std::string Checker::difference(const std::vector<size_t>& connected) const {
             const size_t ra = a == mirror ? r : o, rb = a == mirror ? o : r;
             const auto it = b->lists.find(id);
             if (it == b->lists.end() && grant_forked(*a, id)) continue;
-            if (it == b->lists.end()) return fmt::format("{} knows nothing of list {}, {} does", name(rb), short_list(id), name(ra));
+            if (it == b->lists.end())
+              return fmt::format("{} knows nothing of list {}, {} does", name(rb), short_list(id),
+                                 name(ra));
             if (record.cut != it->second.cut)
-              return fmt::format("list {} is cut at {} by {}, at {} by {}", short_list(id), record.cut, name(ra), it->second.cut, name(rb));
+              return fmt::format("list {} is cut at {} by {}, at {} by {}", short_list(id),
+                                 record.cut, name(ra), it->second.cut, name(rb));
             if (!record.cut && record.held != it->second.held)
-              return fmt::format("{} holds list {} up to {}, {} up to {}", name(ra), short_list(id), record.held.number, name(rb),
-                                 it->second.held.number);
+              return fmt::format("{} holds list {} up to {}, {} up to {}", name(ra), short_list(id),
+                                 record.held.number, name(rb), it->second.held.number);
           }
         return {};
       };
@@ -780,8 +923,10 @@ std::string Checker::difference(const std::vector<size_t>& connected) const {
       if (!reader) continue;
       if (first_reader)
         for (const auto& [id, record] : mirror->lists)
-          if (first_reader->lists.contains(id) && record.applied != first_reader->lists.at(id).applied)
-            return fmt::format("{} applied list {} up to {}, {} up to {}", name(r), short_list(id), record.applied.number, name(one_reader),
+          if (first_reader->lists.contains(id) &&
+              record.applied != first_reader->lists.at(id).applied)
+            return fmt::format("{} applied list {} up to {}, {} up to {}", name(r), short_list(id),
+                               record.applied.number, name(one_reader),
                                first_reader->lists.at(id).applied.number);
       if (!first_reader) first_reader = mirror, one_reader = r;
     }
@@ -795,24 +940,30 @@ void Checker::check_all(const std::vector<size_t>& connected) {
     const Disk& disk = *subjects_[r].disk;
     size_t nodes = 0;
     for (const auto& [number, mirror] : replicas_[r].mirrors) {
-      if (std::string wrong = mirror.model.compare_all(RawState(disk, number)); !wrong.empty()) return fail("state", name(r) + ": " + wrong);
+      if (std::string wrong = mirror.model.compare_all(RawState(disk, number)); !wrong.empty())
+        return fail("state", name(r) + ": " + wrong);
       for (const auto& [id, chain] : mirror.chains) nodes += chain.size();
       if (!reads(r, mirror)) continue;
       std::map<Bytes, Bytes> dump;
       const Bytes prefix = engine::channel_prefix(number);
       for (const engine::Table table : {engine::Table::state, engine::Table::index})
-        for (auto it = disk.table(table).lower_bound(prefix); it != disk.table(table).end() && it->first.starts_with(prefix); ++it)
+        for (auto it = disk.table(table).lower_bound(prefix);
+             it != disk.table(table).end() && it->first.starts_with(prefix); ++it)
           dump[Bytes(1, static_cast<char>(table)) + it->first.substr(prefix.size())] = it->second;
       const auto [it, fresh] = dumps.try_emplace(mirror.channel, r, dump);
       if (!fresh && it->second.second != dump)
-        return fail("equal", fmt::format("{} and {} applied the same and show different states", name(r), name(it->second.first)));
+        return fail("equal", fmt::format("{} and {} applied the same and show different states",
+                                         name(r), name(it->second.first)));
     }
-    if (disk.table(engine::Table::nodes).size() != nodes) return fail("growth", name(r) + " keeps nodes of channels that it has left");
+    if (disk.table(engine::Table::nodes).size() != nodes)
+      return fail("growth", name(r) + " keeps nodes of channels that it has left");
     for (const Acknowledged& ack : replicas_[r].acknowledged) {
       if (ack.may_be_lost || forked(ack.at.list, ack.at.position.number)) continue;
       const Mirror* mirror = mirror_of(r, ack.channel);
-      if (!mirror || !holds(*mirror, ack.at) || mirror->lists.at(ack.at.list).applied.number < ack.at.position.number)
-        return fail("lost", fmt::format("{} lost the acknowledged write at number {} of list {}", name(r), ack.at.position.number, short_list(ack.at.list)));
+      if (!mirror || !holds(*mirror, ack.at) ||
+          mirror->lists.at(ack.at.list).applied.number < ack.at.position.number)
+        return fail("lost", fmt::format("{} lost the acknowledged write at number {} of list {}",
+                                        name(r), ack.at.position.number, short_list(ack.at.list)));
     }
   }
 }

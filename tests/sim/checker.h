@@ -1,5 +1,6 @@
-// Knows all that ever happened in a simulation, and holds every single step of every replica against it: each commit as it
-// is made, each message as it leaves, each answer as it is given, each folder as it is opened again.
+// Knows all that ever happened in a simulation, and holds every single step of every replica
+// against it: each commit as it is made, each message as it leaves, each answer as it is given,
+// each folder as it is opened again.
 #pragma once
 #include <functional>
 #include <map>
@@ -35,7 +36,7 @@ enum class Reopened { after_a_crash, from_an_old_copy };
 
 /// A node that somebody really made, whoever has it.
 struct Made {
-  list::Node node;   ///< Without its body.
+  list::Node node;  ///< Without its body.
   bool hostile = false;
   bool exposed = false;   ///< It left the process that made it.
   bool readable = false;  ///< Its body opens, or is void for everybody.
@@ -58,28 +59,37 @@ class Checker {
   void on_opened(size_t replica, Reopened how);
   void on_published(size_t replica, const ipld::Cid& channel, BytesView message);
   void on_put(size_t replica, const engine::Block& block);
-  /// A message that was taken in without refusing anything of it. Only those who were restored need this.
+  /// A message that was taken in without refusing anything of it. Only those who were restored need
+  /// this.
   void on_heard(size_t replica, const ipld::Cid& channel, BytesView message);
   /// A fault of the disk may have made it forget what it heard.
   void on_fault(size_t replica);
   void on_turn_ended(size_t replica);
   void on_left(size_t replica, const ipld::Cid& channel);
-  void on_acknowledged(size_t replica, const ipld::Cid& channel, const std::string& token, const std::vector<Bytes>& operations);
+  void on_acknowledged(size_t replica, const ipld::Cid& channel, const std::string& token,
+                       const std::vector<Bytes>& operations);
   /// A write was answered with an error: it must never be seen.
   void on_refused(size_t replica, const std::vector<Bytes>& operations);
-  void on_reached(size_t replica, const ipld::Cid& channel, const std::string& token, std::optional<size_t> peer);
+  void on_reached(size_t replica, const ipld::Cid& channel, const std::string& token,
+                  std::optional<size_t> peer);
 
-  /// Empty if all these replicas hold and show the same of each channel that they have joined; else the first difference.
+  /// Empty if all these replicas hold and show the same of each channel that they have joined; else
+  /// the first difference.
   std::string difference(const std::vector<size_t>& connected) const;
   /// After convergence: everything once more, in full.
   void check_all(const std::vector<size_t>& connected);
 
   // --- what enemies and the end of a run need to know ---
-  const access::Membership& membership(const ipld::Cid& channel) const { return channels_.at(channel).membership; }
+  const access::Membership& membership(const ipld::Cid& channel) const {
+    return channels_.at(channel).membership;
+  }
   std::optional<list::At> grant_of(const ipld::Cid& channel, const list::PublicKey& key) const;
   const Made* find(const ipld::Cid& cid) const;
-  std::vector<ipld::Cid> heads(const ipld::Cid& channel) const;  ///< The last honest node of each list.
-  uint64_t time_max_ms() const { return time_max_ms_; }          ///< The furthest stamp of all nodes that somebody held.
+  std::vector<ipld::Cid> heads(
+      const ipld::Cid& channel) const;  ///< The last honest node of each list.
+  uint64_t time_max_ms() const {
+    return time_max_ms_;
+  }  ///< The furthest stamp of all nodes that somebody held.
   std::string shown(const ipld::Cid& cid) const;
   /// Own nodes that this replica holds now, but for channels that it has ever left.
   std::vector<ipld::Cid> own_nodes(size_t replica) const;
@@ -93,8 +103,9 @@ class Checker {
     list::PublicKey creator;
     const access::Identity* identity;
     access::Membership membership;
-    std::map<list::At, std::pair<list::PublicKey, bool>> grants;  ///< To whom, and whether to write.
-    std::optional<list::At> epoch;                                ///< Where the key comes from.
+    std::map<list::At, std::pair<list::PublicKey, bool>>
+        grants;                              ///< To whom, and whether to write.
+    std::optional<list::At> epoch;           ///< Where the key comes from.
     std::map<list::ListId, ipld::Cid> last;  ///< Of honest lists.
   };
   struct Unmet {
@@ -109,23 +120,27 @@ class Checker {
     bool has_manifest = false;
     std::map<list::ListId, engine::ListRecord> lists;
     std::map<list::ListId, std::vector<ipld::Cid>> chains;
-    std::map<list::ListId, Unmet> unmet;  ///< What held nodes had seen and this replica has not applied.
-    std::map<Bytes, Place> once;          ///< Operations that can only be there once.
+    std::map<list::ListId, Unmet>
+        unmet;                    ///< What held nodes had seen and this replica has not applied.
+    std::map<Bytes, Place> once;  ///< Operations that can only be there once.
     Model model;
-    std::map<Spot, std::map<ipld::Cid, int>> again;  ///< What applied nodes write again, and how many of them do.
-    std::map<Spot, ipld::Cid> counted;               ///< Whose operations the model has.
+    std::map<Spot, std::map<ipld::Cid, int>>
+        again;  ///< What applied nodes write again, and how many of them do.
+    std::map<Spot, ipld::Cid> counted;  ///< Whose operations the model has.
   };
   struct Acknowledged {
     ipld::Cid channel;
     list::At at;
-    bool may_be_lost = false;  ///< The folder was replaced by a copy older than it, or the channel was left.
+    bool may_be_lost =
+        false;  ///< The folder was replaced by a copy older than it, or the channel was left.
   };
   struct ReplicaFacts {
     std::map<uint32_t, Mirror> mirrors;
     std::vector<Acknowledged> acknowledged;
     std::map<std::pair<ipld::Cid, list::ListId>, uint64_t> promised;
-    std::map<list::ListId, uint64_t> told;      ///< Of its own lists, by members, since it started…
-    std::map<list::ListId, uint64_t> told_now;  ///< …and in the present turn, perhaps after its node was opened.
+    std::map<list::ListId, uint64_t> told;  ///< Of its own lists, by members, since it started…
+    std::map<list::ListId, uint64_t>
+        told_now;  ///< …and in the present turn, perhaps after its node was opened.
     std::set<Bytes> refused;
     std::set<ipld::Cid> left;
     bool restored = false;
@@ -138,13 +153,15 @@ class Checker {
   const list::Node* read_node(const Bytes& block);
   Made* learn(const list::Node& node, bool hostile);
   void learn_control(Made& made, BytesView body, ChannelFacts& facts);
-  void take_node(size_t replica, Mirror& mirror, BytesView key, const list::Node& node, bool reopened);
-  void take_record(size_t replica, Mirror& mirror, const list::ListId& id, const engine::ListRecord& record,
-                   std::vector<Step>& steps);
+  void take_node(size_t replica, Mirror& mirror, BytesView key, const list::Node& node,
+                 bool reopened);
+  void take_record(size_t replica, Mirror& mirror, const list::ListId& id,
+                   const engine::ListRecord& record, std::vector<Step>& steps);
   void check_steps(size_t replica, uint32_t number, Mirror& mirror, const std::vector<Step>& steps);
   void check_seen(size_t replica, const Mirror& mirror, const Made& made);
   bool replay(size_t replica, Mirror& mirror, const Made& made, bool undo);
-  bool count(size_t replica, Mirror& mirror, const std::vector<Step>& steps, std::set<const Made*>& changed);
+  bool count(size_t replica, Mirror& mirror, const std::vector<Step>& steps,
+             std::set<const Made*>& changed);
   bool read_again(Made& made, const std::vector<Bytes>& ops);
   static Spot spot_of(const list::Node& node) { return {node.id, node.number, node.time}; }
   const Made* find(const list::At& at) const;
@@ -152,7 +169,8 @@ class Checker {
   static bool grant_counts(const Mirror& mirror, const list::At& at);
   bool counts(const Mirror& mirror, const list::At& at) const;
   bool grant_forked(const Mirror& mirror, const list::ListId& list) const;
-  uint64_t applicable(const Mirror& mirror, const list::ListId& list, const engine::ListRecord& record) const;
+  uint64_t applicable(const Mirror& mirror, const list::ListId& list,
+                      const engine::ListRecord& record) const;
   std::string not_again(const std::vector<size_t>& connected) const;
   void check_own(size_t replica, const Mirror& mirror, const Made& made);
   bool admitted(const Mirror& mirror, const Made& first, const ChannelFacts& facts) const;
@@ -172,8 +190,9 @@ class Checker {
   std::map<ipld::Cid, ChannelFacts> channels_;
   std::unordered_map<ipld::Cid, Made> made_;
   std::unordered_map<Bytes, list::Node> read_;  ///< By block.
-  std::map<std::pair<list::ListId, uint64_t>, std::vector<ipld::Cid>> at_;  ///< All that were made for one place.
-  std::map<list::ListId, uint64_t> forks_;                                  ///< The lowest place with two of them.
+  std::map<std::pair<list::ListId, uint64_t>, std::vector<ipld::Cid>>
+      at_;                                  ///< All that were made for one place.
+  std::map<list::ListId, uint64_t> forks_;  ///< The lowest place with two of them.
   std::optional<Failure> failure_;
   uint64_t time_max_ms_ = 0;
   size_t acknowledged_ = 0;

@@ -25,7 +25,8 @@ Result<std::optional<Bytes>> Disk::get(engine::Table table, BytesView key, engin
   return value ? std::optional<Bytes>(*value) : std::optional<Bytes>();
 }
 
-Result<void> Disk::scan(engine::Table table, BytesView from, BytesView until, bool reverse, const Visit& visit) const {
+Result<void> Disk::scan(engine::Table table, BytesView from, BytesView until, bool reverse,
+                        const Visit& visit) const {
   if (dead_) return gone();
   if (fails(read_error_percent)) return fail(Code::internal, "a simulated read error");
   const Table& map = this->table(table);
@@ -53,7 +54,8 @@ Result<void> Disk::commit(const engine::Changes& changes, bool sync) {
   if (crash == When::never) {
     if (full || fails(write_error_percent)) {
       faulted_ = 2;
-      return full ? fail(Code::disk_full, "the simulated disk is full") : fail(Code::internal, "a simulated write error");
+      return full ? fail(Code::disk_full, "the simulated disk is full")
+                  : fail(Code::internal, "a simulated write error");
     }
   }
   apply(changes);
@@ -80,8 +82,10 @@ void Disk::set(Undos& undos, size_t table, const Bytes& key, std::optional<Bytes
   Table& map = tables_[table];
   const auto it = map.find(key);
   undos.push_back({table, key, it == map.end() ? std::nullopt : std::optional<Bytes>(it->second)});
-  if (value) map.insert_or_assign(key, std::move(*value));
-  else if (it != map.end()) map.erase(it);
+  if (value)
+    map.insert_or_assign(key, std::move(*value));
+  else if (it != map.end())
+    map.erase(it);
 }
 
 void Disk::apply(const engine::Changes& changes) {
@@ -89,11 +93,16 @@ void Disk::apply(const engine::Changes& changes) {
   for (const Change& change : changes) {
     const auto table = static_cast<size_t>(change.table);
     switch (change.kind) {
-      case Change::Kind::put: set(undos, table, change.key, change.value); break;
-      case Change::Kind::erase: set(undos, table, change.key, std::nullopt); break;
+      case Change::Kind::put:
+        set(undos, table, change.key, change.value);
+        break;
+      case Change::Kind::erase:
+        set(undos, table, change.key, std::nullopt);
+        break;
       case Change::Kind::erase_prefix: {
         std::vector<Bytes> keys;
-        for (auto it = tables_[table].lower_bound(change.key); it != tables_[table].end() && it->first.starts_with(change.key); ++it)
+        for (auto it = tables_[table].lower_bound(change.key);
+             it != tables_[table].end() && it->first.starts_with(change.key); ++it)
           keys.push_back(it->first);
         for (const Bytes& key : keys) set(undos, table, key, std::nullopt);
         break;
@@ -108,8 +117,10 @@ void Disk::restart(bool keep_all) {
   while (unsynced_.size() > kept) {
     Undos& undos = unsynced_.back();
     for (auto undo = undos.rbegin(); undo != undos.rend(); ++undo) {
-      if (undo->before) tables_[undo->table].insert_or_assign(undo->key, std::move(*undo->before));
-      else tables_[undo->table].erase(undo->key);
+      if (undo->before)
+        tables_[undo->table].insert_or_assign(undo->key, std::move(*undo->before));
+      else
+        tables_[undo->table].erase(undo->key);
     }
     unsynced_.pop_back();
   }
@@ -134,7 +145,8 @@ const Bytes* Disk::find(engine::Table table, BytesView key) const {
 const Bytes* Disk::durable(engine::Table table, BytesView key) const {
   for (const Undos& undos : unsynced_)  // the oldest knows what was there at the last sync
     for (const Undo& undo : undos)
-      if (undo.table == static_cast<size_t>(table) && undo.key == key) return undo.before ? &*undo.before : nullptr;
+      if (undo.table == static_cast<size_t>(table) && undo.key == key)
+        return undo.before ? &*undo.before : nullptr;
   return find(table, key);
 }
 

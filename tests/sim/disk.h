@@ -1,5 +1,6 @@
-// engine::StateStore on a simulated disk. What was committed is visible at once and durable only after a sync; a crash
-// takes any suffix of the unsynced commits away (RocksDB's log loses its end, never its middle).
+// engine::StateStore on a simulated disk. What was committed is visible at once and durable only
+// after a sync; a crash takes any suffix of the unsynced commits away (RocksDB's log loses its end,
+// never its middle).
 #pragma once
 #include <array>
 #include <functional>
@@ -20,19 +21,22 @@ class Disk : public engine::StateStore {
 
   Result<std::optional<Bytes>> get(engine::Table table, BytesView key,
                                    engine::ReadMode mode = engine::ReadMode::any) const override;
-  Result<void> scan(engine::Table table, BytesView from, BytesView until, bool reverse, const Visit& visit) const override;
+  Result<void> scan(engine::Table table, BytesView from, BytesView until, bool reverse,
+                    const Visit& visit) const override;
   Result<void> commit(const engine::Changes& changes, bool sync) override;
   Result<void> sync() override;
 
   // --- faults ---
-  bool full = false;                ///< Commits and syncs fail.
+  bool full = false;  ///< Commits and syncs fail.
   unsigned write_error_percent = 0;
   unsigned read_error_percent = 0;
-  /// The process dies at the `operations`-th commit or sync from now: before it, in it, or right after it.
+  /// The process dies at the `operations`-th commit or sync from now: before it, in it, or right
+  /// after it.
   void crash_after(uint64_t operations) { crash_in_ = operations; }
   bool dead() const { return dead_; }  ///< The process is gone: nothing that it still does counts.
   void kill() { dead_ = true; }
-  /// The disk as the next process finds it. `keep_all`: the machine went on, only the process ended.
+  /// The disk as the next process finds it. `keep_all`: the machine went on, only the process
+  /// ended.
   void restart(bool keep_all);
   /// What a copy of the folder holds, made now; and the folder replaced by such a copy.
   Image copy() const;

@@ -32,7 +32,8 @@ O octets(Random& random) {
 
 }  // namespace
 
-Hostile::Hostile(World& world, uint64_t seed) : world_(world), member_(identity(mix(seed, 1))), stranger_(identity(mix(seed, 2))) {}
+Hostile::Hostile(World& world, uint64_t seed)
+    : world_(world), member_(identity(mix(seed, 1))), stranger_(identity(mix(seed, 2))) {}
 
 void Hostile::overhear(const ipld::Cid& channel, const Bytes& message) {
   auto& heard = heard_[channel];
@@ -75,7 +76,8 @@ Bytes Hostile::operation(Random& random, bool good) {
 
 Hostile::List& Hostile::own_list(Random& random) {
   auto& lists = lists_[channel_];
-  if (lists.empty() || random.percent(5)) lists.push_back({{member_.key(), octets<list::Incarnation>(random), false}, {}, {}});
+  if (lists.empty() || random.percent(5))
+    lists.push_back({{member_.key(), octets<list::Incarnation>(random), false}, {}, {}});
   return lists[random.below(lists.size())];
 }
 
@@ -94,7 +96,8 @@ list::Node Hostile::next(List& list, Random& random) {
   }
   const auto& heads = world_.checker_->heads(node.channel);
   for (const ipld::Cid& head : heads)
-    if (node.seen.size() < 4 && random.percent(40)) node.seen.push_back(world_.checker_->find(head)->node.at());
+    if (node.seen.size() < 4 && random.percent(40))
+      node.seen.push_back(world_.checker_->find(head)->node.at());
   const access::Membership& membership = world_.checker_->membership(node.channel);
   if (!membership.manifest().is_public && membership.current_epoch()) {
     node.epoch = membership.current_epoch()->cid;
@@ -104,12 +107,15 @@ list::Node Hostile::next(List& list, Random& random) {
   return node;
 }
 
-Bytes Hostile::seal(list::Node& node, const access::Identity& signer, const std::vector<Bytes>& operations) {
+Bytes Hostile::seal(list::Node& node, const access::Identity& signer,
+                    const std::vector<Bytes>& operations) {
   node.id = list::list_id(node.channel, node.list);
   node.body = access::frame_ops(operations, false);
-  const access::Epoch* epoch = node.epoch ? world_.checker_->membership(node.channel).epoch(node.epoch) : nullptr;
+  const access::Epoch* epoch =
+      node.epoch ? world_.checker_->membership(node.channel).epoch(node.epoch) : nullptr;
   // The stranger has no key: what it says is sealed is noise.
-  if (epoch && &signer == &member_) node.body = access::seal_body(node, node.body, access::body_key(epoch->secret));
+  if (epoch && &signer == &member_)
+    node.body = access::seal_body(node, node.body, access::body_key(epoch->secret));
   node.signature = signer.sign("node", list::encode_unsigned(node));
   Bytes block = list::encode(node);
   node.cid = ipld::Cid::of(block);
@@ -166,7 +172,8 @@ void Hostile::claim(Random& random) {
     sync::Want want;
     want.to = world_.replicas_[random.below(world_.replicas_.size())]->identity().key();
     for (const ipld::Cid& head : heads)
-      if (want.ranges.size() < sync::kRangesMax) want.ranges.push_back({world_.checker_->find(head)->node.id, random.below(2), UINT64_MAX});
+      if (want.ranges.size() < sync::kRangesMax)
+        want.ranges.push_back({world_.checker_->find(head)->node.id, random.below(2), UINT64_MAX});
     want.manifest = true;
     return say(who, std::move(want));
   }
@@ -181,9 +188,13 @@ void Hostile::claim(Random& random) {
     clock.entries.push_back({at, random.percent(30) ? 1 + random.below(at.position.number) : 0});
   }
   for (const List& list : lists_[channel_])  // and forks of one's own lists that are none
-    if (!list.nodes.empty() && random.percent(50)) clock.entries.push_back({list.nodes.back().at(), 1 + random.below(list.nodes.size())});
-  for (size_t i = random.below(40); i > 0; --i) clock.entries.push_back({{octets<list::ListId>(random), {random.next(), random.next()}}, random.below(2)});
-  const list::PublicKey honest = world_.replicas_[random.below(world_.replicas_.size())]->identity().key();
+    if (!list.nodes.empty() && random.percent(50))
+      clock.entries.push_back({list.nodes.back().at(), 1 + random.below(list.nodes.size())});
+  for (size_t i = random.below(40); i > 0; --i)
+    clock.entries.push_back(
+        {{octets<list::ListId>(random), {random.next(), random.next()}}, random.below(2)});
+  const list::PublicKey honest =
+      world_.replicas_[random.below(world_.replicas_.size())]->identity().key();
   say(who, std::move(clock), random.percent(25) ? &honest : nullptr);
 }
 
@@ -210,7 +221,8 @@ void Hostile::forge(Random& random) {
   node.list = {signer.key(), octets<list::Incarnation>(random), kind == 2};
   node.number = 1;
   if (kind == 3) node.grant = world_.checker_->grant_of(node.channel, member_.key());
-  if (kind == 4) node.grant = list::At{octets<list::ListId>(random), {1 + random.below(9), random.next()}};
+  if (kind == 4)
+    node.grant = list::At{octets<list::ListId>(random), {1 + random.below(9), random.next()}};
   const Bytes block = seal(node, signer, {operation(random, true)});
   world_.checker_->on_hostile_node(block);
   sync::Nodes nodes;
@@ -228,14 +240,19 @@ void Hostile::act(const Action& action) {
   }
   switch (action.a % 16) {
     case 0:
-    case 1: return forge(random);
+    case 1:
+      return forge(random);
     case 2:
-    case 3: return claim(random);
+    case 3:
+      return claim(random);
     case 4: {  // what was said before: as it was, bent, or elsewhere
-      const auto& heard = heard_[world_.channels_[random.percent(30) ? random.below(world_.channels_.size()) : channel_]];
+      const auto& heard =
+          heard_[world_.channels_[random.percent(30) ? random.below(world_.channels_.size())
+                                                     : channel_]];
       if (heard.empty()) return;
       Bytes message = random.pick(heard);
-      if (random.percent(40)) message[random.below(message.size())] ^= static_cast<char>(1 << random.below(8));
+      if (random.percent(40))
+        message[random.below(message.size())] ^= static_cast<char>(1 << random.below(8));
       return world_.broadcast(World::kNobody, "enemy", world_.channels_[channel_], message);
     }
     case 5: {  // others' nodes in one's own message, also of another channel
@@ -249,14 +266,16 @@ void Hostile::act(const Action& action) {
       std::reverse(nodes.nodes.begin(), nodes.nodes.end());
       return say(random.percent(50) ? member_ : stranger_, std::move(nodes));
     }
-    default: break;
+    default:
+      break;
   }
   if (!member) return;
   List& list = own_list(random);
   list::Node node = next(list, random);
   std::vector<Bytes> operations = {operation(random, true)};
   switch (action.a % 16) {
-    case 6: return fork(random);
+    case 6:
+      return fork(random);
     case 7:  // far ahead in time
       node.time += (random.percent(70) ? kFutureMs + random.below(120'000) : kYearMs) << 16;
       break;
@@ -267,7 +286,8 @@ void Hostile::act(const Action& action) {
       if (node.number > 1) node.prev = ipld::Cid::of("another");
       break;
     case 10:  // void
-      operations.insert(operations.begin() + static_cast<ptrdiff_t>(random.below(2)), operation(random, false));
+      operations.insert(operations.begin() + static_cast<ptrdiff_t>(random.below(2)),
+                        operation(random, false));
       break;
     case 11:  // a body that is not what it says
       if (node.epoch) node.epoch = random.percent(85) ? ipld::Cid{} : ipld::Cid::of("no epoch");
@@ -295,14 +315,19 @@ void Hostile::act(const Action& action) {
         if (channel == node.channel) blocks.push_back(block);
       return say_nodes(blocks);
     }
-    default: break;  // an ordinary node
+    default:
+      break;  // an ordinary node
   }
   const Bytes block = seal(node, member_, operations);
-  const bool sound = list.nodes.empty() || (node.prev == list.nodes.back().cid && node.time > list.nodes.back().time);
-  if (sound && node.time_ms() < kWallStartMs + kYearMs) keep(list, node, block);
-  else world_.checker_->on_hostile_node(block);
+  const bool sound = list.nodes.empty() ||
+                     (node.prev == list.nodes.back().cid && node.time > list.nodes.back().time);
+  if (sound && node.time_ms() < kWallStartMs + kYearMs)
+    keep(list, node, block);
+  else
+    world_.checker_->on_hostile_node(block);
   std::vector<Bytes> blocks = {block};
-  if (random.percent(30) && list.blocks.size() > 1) blocks.insert(blocks.begin(), list.blocks[list.blocks.size() - 2]);
+  if (random.percent(30) && list.blocks.size() > 1)
+    blocks.insert(blocks.begin(), list.blocks[list.blocks.size() - 2]);
   say_nodes(std::move(blocks));
 }
 

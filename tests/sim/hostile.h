@@ -1,5 +1,5 @@
-// Those who mean harm: a member with a grant and a stranger without one. They hear all that is said, know no key that was
-// not given to them, and sign with their own.
+// Those who mean harm: a member with a grant and a stranger without one. They hear all that is
+// said, know no key that was not given to them, and sign with their own.
 #pragma once
 #include <map>
 #include <vector>
@@ -36,7 +36,8 @@ class Hostile {
   List& own_list(Random& random);
   /// The next node of a list of the member's, not yet signed.
   list::Node next(List& list, Random& random);
-  Bytes seal(list::Node& node, const access::Identity& signer, const std::vector<Bytes>& operations);
+  Bytes seal(list::Node& node, const access::Identity& signer,
+             const std::vector<Bytes>& operations);
   Bytes operation(Random& random, bool good);
   void keep(List& list, const list::Node& node, Bytes block);
 

@@ -12,11 +12,13 @@ namespace {
 
 bool key_ok(std::string_view key) { return !key.empty() && key.size() <= 1024; }
 
-types::OpId op_id(const Place& place) { return {place.time, place.list, place.number, place.index}; }
+types::OpId op_id(const Place& place) {
+  return {place.time, place.list, place.number, place.index};
+}
 
 std::string shown(const Place& place) {
-  return fmt::format("({}.{}, {}, {}, {})", place.time >> 16, place.time & 0xffff, hex(place.list.view()).substr(0, 8), place.number,
-                     place.index);
+  return fmt::format("({}.{}, {}, {}, {})", place.time >> 16, place.time & 0xffff,
+                     hex(place.list.view()).substr(0, 8), place.number, place.index);
 }
 
 }  // namespace
@@ -47,7 +49,9 @@ std::optional<Operation> read_operation(std::string_view type, BytesView encoded
   } else if (type == "log" && word == "del" && items == 2) {
     op.kind = Operation::Kind::hide;
     const BytesView id = in.bytes(36);
-    if (in.ok()) op.target = {read_be64(id), list::ListId::from(id.substr(8)), read_be64(id.substr(24)), read_be32(id.substr(32))};
+    if (in.ok())
+      op.target = {read_be64(id), list::ListId::from(id.substr(8)), read_be64(id.substr(24)),
+                   read_be32(id.substr(32))};
   } else {
     return std::nullopt;
   }
@@ -58,8 +62,10 @@ std::optional<Operation> read_operation(std::string_view type, BytesView encoded
 bool Model::apply(const Place& place, const list::PublicKey& writer, const Operation& operation) {
   const auto [it, fresh] = all_.try_emplace(place, Written{operation, writer});
   if (!fresh) return false;
-  if (type_ != "log") by_key_[operation.key][place] = &it->second;
-  else if (operation.kind == Operation::Kind::hide) hidden_by_[operation.target].insert(place);
+  if (type_ != "log")
+    by_key_[operation.key][place] = &it->second;
+  else if (operation.kind == Operation::Kind::hide)
+    hidden_by_[operation.target].insert(place);
   return true;
 }
 
@@ -81,16 +87,18 @@ std::string Model::compare_kv(const types::StateReader& state, const std::string
   const auto entry = types::kv_get(state, key);
   if (!entry) return fmt::format("key '{}' cannot be read: {}", key, entry.error().message);
   const auto known = by_key_.find(key);
-  if (known == by_key_.end()) return *entry ? fmt::format("key '{}' is there, and no operation on it is applied", key) : "";
+  if (known == by_key_.end())
+    return *entry ? fmt::format("key '{}' is there, and no operation on it is applied", key) : "";
   const auto& [place, last] = *known->second.rbegin();
   const Operation& op = last->operation;
   if (!*entry) return fmt::format("key '{}' is not there; {} wrote it", key, shown(place));
   const types::KvEntry& here = **entry;
   if (here.id != op_id(place))
     return fmt::format("key '{}' was won by {}, it has to be {}", key,
-                       shown({here.id.time, here.id.list, here.id.number, here.id.index}), shown(place));
-  if (here.value != op.value || here.deleted != (op.kind == Operation::Kind::del) || here.expires_ms != op.expires_ms ||
-      here.writer != last->writer)
+                       shown({here.id.time, here.id.list, here.id.number, here.id.index}),
+                       shown(place));
+  if (here.value != op.value || here.deleted != (op.kind == Operation::Kind::del) ||
+      here.expires_ms != op.expires_ms || here.writer != last->writer)
     return fmt::format("key '{}' holds something other than what {} wrote", key, shown(place));
   return {};
 }
@@ -101,7 +109,8 @@ std::string Model::compare_count(const types::StateReader& state, const std::str
   int64_t expected = 0;  // the simulator's numbers are small
   if (const auto known = by_key_.find(key); known != by_key_.end())
     for (const auto& [place, written] : known->second) expected += written->operation.by;
-  if (sum->value != expected) return fmt::format("the sum at '{}' is {}, it has to be {}", key, sum->value, expected);
+  if (sum->value != expected)
+    return fmt::format("the sum at '{}' is {}, it has to be {}", key, sum->value, expected);
   return {};
 }
 
@@ -110,14 +119,18 @@ std::string Model::compare_entry(const types::StateReader& state, const Place& i
   const auto known = all_.find(id);
   const bool added = known != all_.end() && known->second.operation.kind == Operation::Kind::add;
   const bool visible = added && !hidden_by_.contains(id);
-  if (!entry && entry.error().code != Code::not_found) return fmt::format("entry {} cannot be read: {}", shown(id), entry.error().message);
-  if (entry.ok() != visible) return fmt::format("entry {} is {}", shown(id), visible ? "not shown" : "shown");
-  if (visible && (entry->value != known->second.operation.value || entry->writer != known->second.writer))
+  if (!entry && entry.error().code != Code::not_found)
+    return fmt::format("entry {} cannot be read: {}", shown(id), entry.error().message);
+  if (entry.ok() != visible)
+    return fmt::format("entry {} is {}", shown(id), visible ? "not shown" : "shown");
+  if (visible &&
+      (entry->value != known->second.operation.value || entry->writer != known->second.writer))
     return fmt::format("entry {} holds something else than was written", shown(id));
   return {};
 }
 
-std::string Model::compare(const types::StateReader& state, const Operation& operation, const Place& place) const {
+std::string Model::compare(const types::StateReader& state, const Operation& operation,
+                           const Place& place) const {
   if (type_ == "kv") return compare_kv(state, operation.key);
   if (type_ == "count") return compare_count(state, operation.key);
   return compare_entry(state, operation.kind == Operation::Kind::hide ? operation.target : place);
@@ -132,15 +145,20 @@ std::string Model::compare_all(const types::StateReader& state) const {
   if (!counted) return counted.error().message;
   for (const auto& [key, places] : by_key_) {
     ++expected;
-    if (std::string wrong = type_ == "kv" ? compare_kv(state, key) : compare_count(state, key); !wrong.empty()) return wrong;
+    if (std::string wrong = type_ == "kv" ? compare_kv(state, key) : compare_count(state, key);
+        !wrong.empty())
+      return wrong;
   }
   if (type_ == "log")
     for (const auto& [place, written] : all_) {
       const bool add = written.operation.kind == Operation::Kind::add;
       expected += add && !hidden_by_.contains(place);
-      if (std::string wrong = compare_entry(state, add ? place : written.operation.target); !wrong.empty()) return wrong;
+      if (std::string wrong = compare_entry(state, add ? place : written.operation.target);
+          !wrong.empty())
+        return wrong;
     }
-  if (rows != expected) return fmt::format("the state has {} rows, {} are expected", rows, expected);
+  if (rows != expected)
+    return fmt::format("the state has {} rows, {} are expected", rows, expected);
   return {};
 }
 

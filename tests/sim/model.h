@@ -1,5 +1,6 @@
-// The naive reference: what a channel's state has to be, given the set of operations applied. It keeps every operation
-// and looks at all of them, shares no code with src/types, and so is right because there is little in it.
+// The naive reference: what a channel's state has to be, given the set of operations applied. It
+// keeps every operation and looks at all of them, shares no code with src/types, and so is right
+// because there is little in it.
 #pragma once
 #include <map>
 #include <optional>
@@ -13,7 +14,8 @@
 
 namespace ptwop::sim {
 
-/// Where an operation stands. Later is greater; times that are equal are decided by the list's name.
+/// Where an operation stands. Later is greater; times that are equal are decided by the list's
+/// name.
 struct Place {
   uint64_t time = 0;
   list::ListId list;
@@ -28,7 +30,7 @@ struct Operation {
   Bytes value;
   int64_t by = 0;
   uint64_t expires_ms = 0;
-  Place target;     ///< hide
+  Place target;  ///< hide
   Bytes encoded;
 };
 
@@ -44,8 +46,10 @@ class Model {
   /// False: it was not applied.
   bool undo(const Place& place, const Operation& operation);
 
-  /// What differs between the engine's state at the keys of this operation and what it has to be; empty: nothing.
-  std::string compare(const types::StateReader& state, const Operation& operation, const Place& place) const;
+  /// What differs between the engine's state at the keys of this operation and what it has to be;
+  /// empty: nothing.
+  std::string compare(const types::StateReader& state, const Operation& operation,
+                      const Place& place) const;
   /// The same for everything.
   std::string compare_all(const types::StateReader& state) const;
   size_t operations() const { return all_.size(); }

@@ -8,16 +8,17 @@ namespace ptwop::sim {
 namespace {
 
 constexpr const char* kNames[] = {
-    "write",       "twins",      "wait",        "join",       "leave",      "grant",     "crash",     "stop",
-    "die",         "pause",      "copy",        "restore",    "disk full",  "write errors", "read errors", "clock jump",
-    "clock drift", "loss",       "duplicate",   "delay",      "partition",  "kubo down", "pubsub off", "kubo errors",
-    "kubo slow",   "kubo twice", "kubo hangs",  "hostile"};
+    "write",     "twins",        "wait",        "join",       "leave",       "grant",
+    "crash",     "stop",         "die",         "pause",      "copy",        "restore",
+    "disk full", "write errors", "read errors", "clock jump", "clock drift", "loss",
+    "duplicate", "delay",        "partition",   "kubo down",  "pubsub off",  "kubo errors",
+    "kubo slow", "kubo twice",   "kubo hangs",  "hostile"};
 
 constexpr uint64_t kSetUpMs = 300;
 constexpr int64_t kMinuteMs = 60'000;
 
-// Draws the actions of one plan. Each seed has some kinds of faults and not others, often or rarely: what is everywhere
-// at once hides what one alone would show.
+// Draws the actions of one plan. Each seed has some kinds of faults and not others, often or
+// rarely: what is everywhere at once hides what one alone would show.
 class Planner {
  public:
   Planner(uint64_t seed, uint64_t length_ms) : random_(mix(seed, 0x706c616e)) {
@@ -28,7 +29,8 @@ class Planner {
   Plan make() {
     plan_.replicas = 2 + std::min(random_.below(kReplicasMax - 1), random_.below(kReplicasMax - 1));
     plan_.latency_ms_max = random_.percent(50) ? 5 : random_.between(10, 400);
-    for (size_t i = 0; i < plan_.replicas; ++i) plan_.turn_ms.push_back(random_.percent(70) ? 0 : random_.between(1, 60));
+    for (size_t i = 0; i < plan_.replicas; ++i)
+      plan_.turn_ms.push_back(random_.percent(70) ? 0 : random_.between(1, 60));
     busy_ = random_.below(plan_.replicas);
     restores_ = random_.percent(25);
     hostile_ = random_.percent(40);
@@ -46,10 +48,14 @@ class Planner {
   }
 
  private:
-  uint8_t anyone() { return static_cast<uint8_t>(random_.percent(50) ? busy_ : random_.below(plan_.replicas)); }
+  uint8_t anyone() {
+    return static_cast<uint8_t>(random_.percent(50) ? busy_ : random_.below(plan_.replicas));
+  }
   uint8_t any_channel() { return static_cast<uint8_t>(random_.below(plan_.channels.size())); }
   uint64_t any_time() { return random_.between(kSetUpMs, plan_.length_ms); }
-  uint64_t duration() { return random_.percent(70) ? random_.between(100, 5'000) : random_.between(5'000, 40'000); }
+  uint64_t duration() {
+    return random_.percent(70) ? random_.between(100, 5'000) : random_.between(5'000, 40'000);
+  }
   Action& add(uint64_t at_ms, Act act, uint8_t who) {
     plan_.actions.push_back({at_ms, act, who, any_channel(), 0, 0, random_.next()});
     return plan_.actions.back();
@@ -59,7 +65,9 @@ class Planner {
   void family(unsigned percent, uint64_t mean_ms, Each each) {
     if (!random_.percent(percent)) return;
     mean_ms = random_.between(mean_ms / 2, 2 * mean_ms);
-    for (uint64_t at = kSetUpMs + random_.below(2 * mean_ms); at < plan_.length_ms; at += 1 + random_.below(2 * mean_ms)) each(at);
+    for (uint64_t at = kSetUpMs + random_.below(2 * mean_ms); at < plan_.length_ms;
+         at += 1 + random_.below(2 * mean_ms))
+      each(at);
   }
 
   void channels() {
@@ -71,13 +79,16 @@ class Planner {
       channel.creator = random_.percent(50) ? busy_ : random_.below(plan_.replicas);
       channel.hostile_member = hostile_ && random_.percent(60);
       for (size_t i = 0; i < plan_.replicas; ++i)
-        channel.members.push_back(random_.percent(85) ? Membership::writes : random_.percent(50) ? Membership::reads : Membership::none);
+        channel.members.push_back(random_.percent(85)   ? Membership::writes
+                                  : random_.percent(50) ? Membership::reads
+                                                        : Membership::none);
       plan_.channels.push_back(channel);
     }
     for (uint8_t c = 0; c < count; ++c)
       for (uint8_t i = 0; i < plan_.replicas; ++i) {
         if (i == plan_.channels[c].creator) continue;
-        // A grant by a creator whose folder may be an old copy could fork its control list: what then counts is issue work.
+        // A grant by a creator whose folder may be an old copy could fork its control list: what
+        // then counts is issue work.
         const bool late_grant = !restores_ && random_.percent(25);
         add(late_grant ? any_time() : 0, Act::grant, i).channel = c;
         add(random_.percent(80) ? random_.below(kSetUpMs) : any_time(), Act::join, i).channel = c;
@@ -87,7 +98,8 @@ class Planner {
   void work() {
     const uint64_t gap_ms = random_.pick(std::vector<uint64_t>{300, 700, 1'500, 3'000});
     const bool crashes = random_.percent(50);
-    for (uint64_t at = kSetUpMs + random_.below(gap_ms); at < plan_.length_ms; at += 1 + random_.below(2 * gap_ms)) {
+    for (uint64_t at = kSetUpMs + random_.below(gap_ms); at < plan_.length_ms;
+         at += 1 + random_.below(2 * gap_ms)) {
       const uint8_t who = anyone();
       // Faults are aimed at the replica that is about to have something to lose.
       if (crashes && random_.percent(6)) {
@@ -95,7 +107,8 @@ class Planner {
         crash.a = static_cast<int64_t>(random_.between(1, 4));
         crash.b = duration();
       }
-      add(at, Act::write, who).a = static_cast<int64_t>(random_.percent(85) ? random_.between(1, 3) : random_.between(4, 20));
+      add(at, Act::write, who).a = static_cast<int64_t>(
+          random_.percent(85) ? random_.between(1, 3) : random_.between(4, 20));
       if (random_.percent(5)) add(at + random_.below(2'000), Act::wait, anyone());
     }
     family(40, 4'000, [&](uint64_t at) { add(at, Act::twins, anyone()); });
@@ -118,12 +131,15 @@ class Planner {
     family(20, 15'000, [&](uint64_t at) { add(at, Act::pause, anyone()).b = duration(); });
     if (restores_) {
       const uint8_t who = anyone();
-      uint64_t at = random_.percent(50) ? kSetUpMs + random_.below(2'000) : any_time();  // perhaps from before its first write
+      uint64_t at = random_.percent(50) ? kSetUpMs + random_.below(2'000)
+                                        : any_time();  // perhaps from before its first write
       for (uint64_t left = 1 + random_.below(3); left > 0; --left, at = any_time()) {
         add(at, Act::copy, who);
-        const uint64_t again = at + random_.between(100, 15'000), away_ms = random_.between(10, 5'000);
+        const uint64_t again = at + random_.between(100, 15'000),
+                       away_ms = random_.between(10, 5'000);
         add(again, Act::restore, who).b = away_ms;
-        if (again > at + 1'000 && random_.percent(40)) {  // it also started once while its clock was ahead
+        if (again > at + 1'000 &&
+            random_.percent(40)) {  // it also started once while its clock was ahead
           const auto ahead_ms = static_cast<int64_t>(random_.between(20'000, 240'000));
           add(at + 50, Act::clock_jump, who).a = ahead_ms;
           add(at + 100, Act::stop, who).b = 50;
@@ -160,7 +176,10 @@ class Planner {
       const int64_t most = random_.percent(70) ? 4 * kMinuteMs : 9 * kMinuteMs;
       jump.a = static_cast<int64_t>(random_.between(0, static_cast<uint64_t>(2 * most))) - most;
     });
-    family(20, 20'000, [&](uint64_t at) { add(at, Act::clock_drift, anyone()).a = static_cast<int64_t>(random_.between(0, 40'000)) - 20'000; });
+    family(20, 20'000, [&](uint64_t at) {
+      add(at, Act::clock_drift, anyone()).a =
+          static_cast<int64_t>(random_.between(0, 40'000)) - 20'000;
+    });
   }
 
   void network() {
@@ -181,7 +200,8 @@ class Planner {
     });
     family(35, 15'000, [&](uint64_t at) {
       Action& delay = add(at, Act::delay, kReplicasMax);
-      delay.a = static_cast<int64_t>(random_.percent(70) ? random_.between(50, 3'000) : random_.between(3'000, 180'000));
+      delay.a = static_cast<int64_t>(random_.percent(70) ? random_.between(50, 3'000)
+                                                         : random_.between(3'000, 180'000));
       delay.b = duration();
     });
     family(40, 15'000, [&](uint64_t at) {
@@ -210,7 +230,8 @@ class Planner {
   void enemies() {
     if (!hostile_) return;
     const uint64_t gap_ms = random_.pick(std::vector<uint64_t>{500, 1'500, 4'000});
-    for (uint64_t at = kSetUpMs + random_.below(gap_ms); at < plan_.length_ms; at += 1 + random_.below(2 * gap_ms))
+    for (uint64_t at = kSetUpMs + random_.below(gap_ms); at < plan_.length_ms;
+         at += 1 + random_.below(2 * gap_ms))
       add(at, Act::hostile, 0).a = static_cast<int64_t>(random_.below(64));
   }
 
@@ -223,7 +244,8 @@ class Planner {
 }  // namespace
 
 std::string describe(const Action& action) {
-  std::string line = fmt::format("{:9.3f} s  {:<12}", static_cast<double>(action.at_ms) / 1000, kNames[static_cast<size_t>(action.act)]);
+  std::string line = fmt::format("{:9.3f} s  {:<12}", static_cast<double>(action.at_ms) / 1000,
+                                 kNames[static_cast<size_t>(action.act)]);
   line += action.who == kReplicasMax ? " all" : fmt::format(" {:>3}", action.who);
   return line + fmt::format("  channel {}  a={} b={} ms", action.channel, action.a, action.b);
 }

@@ -1,5 +1,5 @@
-// A schedule: who takes part, and what happens when. It is made from a seed in full before anything runs, so that a failing
-// one can be made smaller by leaving actions out.
+// A schedule: who takes part, and what happens when. It is made from a seed in full before anything
+// runs, so that a failing one can be made smaller by leaving actions out.
 #pragma once
 #include <string>
 #include <vector>
@@ -12,25 +12,25 @@ inline constexpr size_t kReplicasMax = 9;
 
 enum class Act : uint8_t {
   // clients
-  write,      ///< `a` writes in one turn at `who`
-  twins,      ///< all replicas write the same key in the same millisecond
-  wait,       ///< `who` waits for a token that somebody was given
-  join,       ///< `who` joins the channel
-  leave,      ///< …and leaves it
-  grant,      ///< the channel's creator grants `who` its role
+  write,  ///< `a` writes in one turn at `who`
+  twins,  ///< all replicas write the same key in the same millisecond
+  wait,   ///< `who` waits for a token that somebody was given
+  join,   ///< `who` joins the channel
+  leave,  ///< …and leaves it
+  grant,  ///< the channel's creator grants `who` its role
   // processes
-  crash,      ///< at the `a`-th storage operation from now; back after `b` ms
-  stop,       ///< ends between two turns; back after `b` ms
-  die,        ///< …and never comes back
-  pause,      ///< does nothing for `b` ms
-  copy,       ///< somebody copies the data folder
-  restore,    ///< stops, gets the last copy in place of its folder; back after `b` ms
+  crash,    ///< at the `a`-th storage operation from now; back after `b` ms
+  stop,     ///< ends between two turns; back after `b` ms
+  die,      ///< …and never comes back
+  pause,    ///< does nothing for `b` ms
+  copy,     ///< somebody copies the data folder
+  restore,  ///< stops, gets the last copy in place of its folder; back after `b` ms
   // disks and clocks, each for `b` ms
   disk_full,
   write_errors,  ///< `a` percent
   read_errors,
-  clock_jump,    ///< by `a` ms, for good
-  clock_drift,   ///< `a` parts in a million, for good
+  clock_jump,   ///< by `a` ms, for good
+  clock_drift,  ///< `a` parts in a million, for good
   // the network, for `b` ms; who = kReplicasMax: all
   loss,       ///< `a` percent of all messages to `who`
   duplicate,  ///< `a` percent of all messages
@@ -44,7 +44,7 @@ enum class Act : uint8_t {
   kubo_twice,   ///< `a` percent of all outcomes come twice
   kubo_hangs,   ///< nothing is answered; at the end the connection breaks
   // enemies
-  hostile,    ///< what: see Hostile; `a` is its kind
+  hostile,  ///< what: see Hostile; `a` is its kind
 };
 
 struct Action {

@@ -50,17 +50,22 @@ SeedResult result_of(const Child& child, int status) {
   if (!WIFEXITED(status) || WEXITSTATUS(status) != 0 || child.said.size() < sizeof numbers) {
     out.failed = true;
     const int signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
-    out.text = fmt::format("seed {} FAILED: it {}\n", child.seed,
-                           signal == SIGALRM ? std::string("does not come to an end")
-                           : signal          ? fmt::format("ended by signal {}: an assertion, or worse; --seed {} --log shows it", signal, child.seed)
-                                             : fmt::format("ended with {}: a sanitizer's report is in the log above", WEXITSTATUS(status)));
+    out.text = fmt::format(
+        "seed {} FAILED: it {}\n", child.seed,
+        signal == SIGALRM ? std::string("does not come to an end")
+        : signal
+            ? fmt::format("ended by signal {}: an assertion, or worse; --seed {} --log shows it",
+                          signal, child.seed)
+            : fmt::format("ended with {}: a sanitizer's report is in the log above",
+                          WEXITSTATUS(status)));
   }
   return out;
 }
 
 }  // namespace
 
-void Pool::run(const std::function<bool(uint64_t& seed)>& next, const std::function<SeedResult(uint64_t seed)>& work,
+void Pool::run(const std::function<bool(uint64_t& seed)>& next,
+               const std::function<SeedResult(uint64_t seed)>& work,
                const std::function<void(const SeedResult&)>& done) {
   std::vector<Child> children;
   bool more = true;
@@ -74,7 +79,8 @@ void Pool::run(const std::function<bool(uint64_t& seed)>& next, const std::funct
         ::close(ends[0]);
         ::alarm(seconds_max_);
         const SeedResult result = work(seed);
-        const Numbers numbers{result.failed, result.virtual_ms, result.settle_ms, result.acknowledged, result.messages};
+        const Numbers numbers{result.failed, result.virtual_ms, result.settle_ms,
+                              result.acknowledged, result.messages};
         write_all(ends[1], &numbers, sizeof numbers);
         write_all(ends[1], result.text.data(), result.text.size());
         ::_exit(0);

@@ -1,4 +1,5 @@
-// Runs each seed in a process of its own, several at a time: a seed that aborts or hangs is a result, not the end.
+// Runs each seed in a process of its own, several at a time: a seed that aborts or hangs is a
+// result, not the end.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -18,8 +19,10 @@ struct SeedResult {
 class Pool {
  public:
   explicit Pool(size_t jobs, unsigned seconds_max) : jobs_(jobs), seconds_max_(seconds_max) {}
-  /// Runs `work` for each seed that `next` gives (false: no more), and hands over each result as it comes.
-  void run(const std::function<bool(uint64_t& seed)>& next, const std::function<SeedResult(uint64_t seed)>& work,
+  /// Runs `work` for each seed that `next` gives (false: no more), and hands over each result as it
+  /// comes.
+  void run(const std::function<bool(uint64_t& seed)>& next,
+           const std::function<SeedResult(uint64_t seed)>& work,
            const std::function<void(const SeedResult&)>& done);
 
  private:

@@ -1,5 +1,6 @@
-// All chance of a simulation: generators that follow from one seed. Each part of the world draws from its own, so that
-// leaving an action out of a schedule disturbs the rest as little as possible.
+// All chance of a simulation: generators that follow from one seed. Each part of the world draws
+// from its own, so that leaving an action out of a schedule disturbs the rest as little as
+// possible.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -28,7 +29,9 @@ class Random {
   uint64_t between(uint64_t low, uint64_t high) { return low + below(high - low + 1); }
   bool percent(uint64_t p) { return below(100) < p; }
   template <class T>
-  const T& pick(const std::vector<T>& items) { return items[below(items.size())]; }
+  const T& pick(const std::vector<T>& items) {
+    return items[below(items.size())];
+  }
   void fill(unsigned char* out, size_t size) {
     for (size_t i = 0; i < size; ++i) out[i] = static_cast<unsigned char>(next() >> 56);
   }

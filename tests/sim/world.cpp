@@ -8,7 +8,8 @@
 namespace ptwop::sim {
 namespace {
 
-constexpr uint64_t kSettleMs = 120'000;  ///< After the faults all connected replicas are equal within this.
+constexpr uint64_t kSettleMs =
+    120'000;  ///< After the faults all connected replicas are equal within this.
 constexpr uint64_t kFutureMs = 5 * 60 * 1000;
 constexpr uint64_t kQuietMs = 10'000;
 constexpr uint64_t kLookMs = 250;
@@ -22,9 +23,12 @@ constexpr uint64_t kQuietMessagesMax = 40;  ///< In kQuietMs, for each channel.
 // libsodium's own randomness, for sealed boxes.
 Random sodium_random(0);  // NOLINT: libsodium's interface is global
 uint32_t sodium_next() { return static_cast<uint32_t>(sodium_random.next()); }
-void sodium_fill(void* out, size_t size) { sodium_random.fill(static_cast<unsigned char*>(out), size); }
+void sodium_fill(void* out, size_t size) {
+  sodium_random.fill(static_cast<unsigned char*>(out), size);
+}
 const char* sodium_name() { return "simulated"; }
-randombytes_implementation sodium_implementation = {sodium_name, sodium_next, nullptr, nullptr, sodium_fill, nullptr};
+randombytes_implementation sodium_implementation = {sodium_name, sodium_next, nullptr,
+                                                    nullptr,     sodium_fill, nullptr};
 
 Bytes identity_seed(uint64_t seed) {
   Random random(seed);
@@ -35,7 +39,8 @@ Bytes identity_seed(uint64_t seed) {
 
 }  // namespace
 
-// --- a replica --------------------------------------------------------------------------------------------------------
+// --- a replica
+// --------------------------------------------------------------------------------------------------------
 
 Replica::Replica(World& world, size_t index, uint64_t seed)
     : world_(world),
@@ -55,10 +60,13 @@ void Replica::open(Reopened how, bool first) {
   kubo_state_ = {};
   mono_base_ms_ = entropy_.below(1'000'000);
   if (!first) world_.checker_->on_opened(index_, how);
-  engine_ = std::make_unique<engine::Engine>(engine::Ports{disk_, *this, *this, *this, *this},
-                                             std::move(*access::Identity::from_seed(identity_.seed())));
+  engine_ =
+      std::make_unique<engine::Engine>(engine::Ports{disk_, *this, *this, *this, *this},
+                                       std::move(*access::Identity::from_seed(identity_.seed())));
   if (const auto opened = engine_->open(); !opened) {
-    if (!disk_.faulted() && !disk_.dead()) world_.checker_->fail("open", fmt::format("replica {} does not start: {}", index_, opened.error().message));
+    if (!disk_.faulted() && !disk_.dead())
+      world_.checker_->fail(
+          "open", fmt::format("replica {} does not start: {}", index_, opened.error().message));
     end(false);
     back_at_ms = world_.now_ms_ + 700;
     return;
@@ -90,7 +98,8 @@ void Replica::look_at_kubo(bool reset) {
   if (!engine_) return;
   const bool down = world_.condition(Act::kubo_down, index_).has_value();
   const engine::KuboState state{!down, !down && !world_.condition(Act::pubsub_off, index_)};
-  if (!reset && state.connected == kubo_state_.connected && state.pubsub == kubo_state_.pubsub) return;
+  if (!reset && state.connected == kubo_state_.connected && state.pubsub == kubo_state_.pubsub)
+    return;
   if (reset) engine_->on_kubo({});
   engine_->on_kubo(state);
   kubo_state_ = state;
@@ -100,23 +109,28 @@ void Replica::look_at_kubo(bool reset) {
 void Replica::deliver(const ipld::Cid& channel, const std::string& from, const Bytes& message) {
   if (!kubo_state_.pubsub || !topics.contains(channel)) return;
   const bool restored = world_.checker_->was_restored(index_);
-  const auto refused = restored ? engine_->stats().refused : decltype(engine::EngineStats::refused){};
+  const auto refused =
+      restored ? engine_->stats().refused : decltype(engine::EngineStats::refused){};
   engine_->on_message(channel, from, message);
-  if (restored && engine_->stats().refused == refused) world_.checker_->on_heard(index_, channel, message);
+  if (restored && engine_->stats().refused == refused)
+    world_.checker_->on_heard(index_, channel, message);
   touch();
 }
 
 uint64_t Replica::mono_ms() const { return mono_base_ms_ + world_.now_ms_; }
 
 uint64_t Replica::wall_ms() const {
-  const int64_t drifted = static_cast<int64_t>(world_.now_ms_ - drift_since_ms_) * drift_ppm_ / 1'000'000;
-  return static_cast<uint64_t>(static_cast<int64_t>(kWallStartMs + world_.now_ms_) + offset_ms_ + drifted);
+  const int64_t drifted =
+      static_cast<int64_t>(world_.now_ms_ - drift_since_ms_) * drift_ppm_ / 1'000'000;
+  return static_cast<uint64_t>(static_cast<int64_t>(kWallStartMs + world_.now_ms_) + offset_ms_ +
+                               drifted);
 }
 
 void Replica::jump_clock(int64_t ms) { offset_ms_ += ms; }
 
 void Replica::drift_clock(int64_t ppm) {
-  offset_ms_ = static_cast<int64_t>(wall_ms()) - static_cast<int64_t>(kWallStartMs + world_.now_ms_);
+  offset_ms_ =
+      static_cast<int64_t>(wall_ms()) - static_cast<int64_t>(kWallStartMs + world_.now_ms_);
   drift_ppm_ = ppm;
   drift_since_ms_ = world_.now_ms_;
 }
@@ -130,15 +144,18 @@ void Replica::unsubscribe(const ipld::Cid& channel) {
   if (!disk_.dead()) topics.erase(channel);
 }
 
-void Replica::answer(uint64_t delay_ms, std::function<void(engine::Engine&)> good, std::function<void(engine::Engine&)> bad) {
+void Replica::answer(uint64_t delay_ms, std::function<void(engine::Engine&)> good,
+                     std::function<void(engine::Engine&)> bad) {
   const auto level = [&](Act act) { return world_.level(act, index_); };
   auto outcome = std::move(good);
-  if (!kubo_state_.connected || kubo_.percent(static_cast<uint64_t>(level(Act::kubo_errors)))) outcome = std::move(bad);
+  if (!kubo_state_.connected || kubo_.percent(static_cast<uint64_t>(level(Act::kubo_errors))))
+    outcome = std::move(bad);
   else if (const auto hangs = world_.condition(Act::kubo_hangs, index_)) {
     outcome = std::move(bad);
     delay_ms = hangs->until_ms + 1 - world_.now_ms_;
   }
-  if (const int64_t slow = level(Act::kubo_slow)) delay_ms += kubo_.below(static_cast<uint64_t>(slow) + 1);
+  if (const int64_t slow = level(Act::kubo_slow))
+    delay_ms += kubo_.below(static_cast<uint64_t>(slow) + 1);
   const int copies = kubo_.percent(static_cast<uint64_t>(level(Act::kubo_twice))) ? 2 : 1;
   for (int i = 0; i < copies; ++i)
     world_.at(world_.now_ms_ + delay_ms + kubo_.below(20), index_, [this, outcome] {
@@ -153,11 +170,14 @@ void Replica::publish(const ipld::Cid& channel, Bytes message) {
   ++sent;
   ++world_.messages_;
   world_.stir(std::hash<std::string_view>()(message));
-  world_.trace([&] { return fmt::format("{} {} says {}", world_.stamp(), index_, world_.shown(message)); });
+  world_.trace(
+      [&] { return fmt::format("{} {} says {}", world_.stamp(), index_, world_.shown(message)); });
   if (kubo_state_.pubsub && (!world_.condition(Act::kubo_hangs, index_) || kubo_.percent(50)))
     world_.broadcast(index_, fmt::format("peer{}", index_), channel, message);
   const bool ok = kubo_state_.pubsub;
-  answer(1, [channel, ok](engine::Engine& e) { e.on_published(channel, ok); }, [channel](engine::Engine& e) { e.on_published(channel, false); });
+  answer(
+      1, [channel, ok](engine::Engine& e) { e.on_published(channel, ok); },
+      [channel](engine::Engine& e) { e.on_published(channel, false); });
 }
 
 void Replica::put(uint64_t ticket, std::vector<engine::Block> blocks_put) {
@@ -167,18 +187,26 @@ void Replica::put(uint64_t ticket, std::vector<engine::Block> blocks_put) {
     world_.checker_->on_put(index_, block);
     if (arrives) blocks[block.cid] = std::move(block.bytes);
   }
-  answer(2, [ticket](engine::Engine& e) { e.on_stored(ticket, true); }, [ticket](engine::Engine& e) { e.on_stored(ticket, false); });
+  answer(
+      2, [ticket](engine::Engine& e) { e.on_stored(ticket, true); },
+      [ticket](engine::Engine& e) { e.on_stored(ticket, false); });
 }
 
 void Replica::get(const ipld::Cid& cid) {
   if (disk_.dead()) return;
   const auto found = world_.find_block(index_, cid);
-  const auto lost = [cid](engine::Engine& e) { e.on_block(cid, ptwop::fail(Code::timed_out, "nobody has it")); };
-  if (found) answer(5, [cid, bytes = *found](engine::Engine& e) { e.on_block(cid, bytes); }, lost);
-  else answer(3'000, lost, lost);
+  const auto lost = [cid](engine::Engine& e) {
+    e.on_block(cid, ptwop::fail(Code::timed_out, "nobody has it"));
+  };
+  if (found)
+    answer(
+        5, [cid, bytes = *found](engine::Engine& e) { e.on_block(cid, bytes); }, lost);
+  else
+    answer(3'000, lost, lost);
 }
 
-// --- the world --------------------------------------------------------------------------------------------------------
+// --- the world
+// --------------------------------------------------------------------------------------------------------
 
 World::World(const Plan& plan, bool tracing) : plan_(plan), tracing_(tracing) {
   sodium_random = Random(mix(plan.seed, 0x736f6469));
@@ -187,7 +215,8 @@ World::World(const Plan& plan, bool tracing) : plan_(plan), tracing_(tracing) {
   for (size_t i = 0; i < plan.replicas; ++i) {
     replicas_.push_back(std::make_unique<Replica>(*this, i, mix(plan.seed, 100 + i)));
     Replica* replica = replicas_.back().get();
-    subjects.push_back({&replica->disk(), &replica->identity(), replica->identity().key(), [replica] { return replica->mono_ms(); },
+    subjects.push_back({&replica->disk(), &replica->identity(), replica->identity().key(),
+                        [replica] { return replica->mono_ms(); },
                         [replica] { return replica->wall_ms(); }});
     replica->disk().committed = [this, i](const engine::Changes& changes) {
       stir(mix(i, changes.size()));
@@ -200,10 +229,13 @@ World::World(const Plan& plan, bool tracing) : plan_(plan), tracing_(tracing) {
 
 World::~World() = default;
 
-std::string World::stamp() const { return fmt::format("{:10.3f}", static_cast<double>(now_ms_) / 1000); }
+std::string World::stamp() const {
+  return fmt::format("{:10.3f}", static_cast<double>(now_ms_) / 1000);
+}
 
 void World::at(uint64_t at_ms, size_t replica, std::function<void()> run) {
-  events_.push({at_ms, ++order_, replica, replica == kNobody ? 0 : replicas_[replica]->generation, std::move(run)});
+  events_.push({at_ms, ++order_, replica, replica == kNobody ? 0 : replicas_[replica]->generation,
+                std::move(run)});
 }
 
 // One moment: all that is due, and then a turn of each replica that something happened to.
@@ -227,7 +259,8 @@ void World::step(uint64_t to_ms) {
   for (size_t i = 0; i < replicas_.size() && !failed(); ++i) {
     Replica& replica = *replicas_[i];
     if (!replica.up()) {
-      if (!replica.dead_for_good && replica.back_at_ms <= now_ms_) start(i, Reopened::after_a_crash);
+      if (!replica.dead_for_good && replica.back_at_ms <= now_ms_)
+        start(i, Reopened::after_a_crash);
       continue;
     }
     if (now_ms_ < replica.busy_until_ms) continue;
@@ -244,8 +277,11 @@ void World::run_until(uint64_t until_ms) {
   while (!failed()) {
     uint64_t next = events_.empty() ? UINT64_MAX : events_.top().at_ms;
     for (const auto& replica : replicas_) {
-      if (replica->up()) next = std::min(next, std::max(replica->busy_until_ms, replica->touched ? now_ms_ : replica->due_ms));
-      else if (!replica->dead_for_good) next = std::min(next, replica->back_at_ms);
+      if (replica->up())
+        next = std::min(
+            next, std::max(replica->busy_until_ms, replica->touched ? now_ms_ : replica->due_ms));
+      else if (!replica->dead_for_good)
+        next = std::min(next, replica->back_at_ms);
     }
     if (next > until_ms) break;
     step(std::max(next, now_ms_));
@@ -260,7 +296,9 @@ void World::check_bounds() {
     if (!replicas_[i]->up()) continue;
     const engine::EngineStats stats = replicas_[i]->engine()->stats();
     if (stats.waiting_nodes > kWaitingNodesMax || stats.outgoing > kOutgoingMax)
-      checker_->fail("growth", fmt::format("replica {} has {} nodes waiting and {} messages to send", i, stats.waiting_nodes, stats.outgoing));
+      checker_->fail("growth",
+                     fmt::format("replica {} has {} nodes waiting and {} messages to send", i,
+                                 stats.waiting_nodes, stats.outgoing));
   }
 }
 
@@ -269,9 +307,11 @@ void World::set_up() {
   for (size_t c = 0; c < plan_.channels.size(); ++c) {
     const ChannelPlan& channel = plan_.channels[c];
     engine::Engine& creator = *replicas_[channel.creator]->engine();
-    creator.create(fmt::format("c{}", c), channel.type, channel.is_public, [this](Result<engine::ChannelRef> ref) { channels_.push_back((*ref)->cid); });
+    creator.create(fmt::format("c{}", c), channel.type, channel.is_public,
+                   [this](Result<engine::ChannelRef> ref) { channels_.push_back((*ref)->cid); });
     creator.turn();
-    if (channel.hostile_member) creator.grant(fmt::format("c{}", c), hostile_->member().did(), "write", [](const auto&) {});
+    if (channel.hostile_member)
+      creator.grant(fmt::format("c{}", c), hostile_->member().did(), "write", [](const auto&) {});
   }
   for (const Action& action : plan_.actions) at(action.at_ms, [this, &action] { act(action); });
 }
@@ -300,7 +340,9 @@ void World::settle() {
     if (!replicas_[i]->dead_for_good) connected.push_back(i);
   const uint64_t started = now_ms_;
   // Nodes whose writer's clock ran ahead count when their time has come.
-  const uint64_t future = checker_->time_max_ms() > kWallStartMs + now_ms_ + kFutureMs ? checker_->time_max_ms() - kWallStartMs - now_ms_ - kFutureMs : 0;
+  const uint64_t future = checker_->time_max_ms() > kWallStartMs + now_ms_ + kFutureMs
+                              ? checker_->time_max_ms() - kWallStartMs - now_ms_ - kFutureMs
+                              : 0;
   const auto until_equal = [&](uint64_t bound_ms) {
     std::string difference;
     const uint64_t from = now_ms_;
@@ -308,10 +350,14 @@ void World::settle() {
       run_until(now_ms_ + kLookMs);
       difference = checker_->difference(connected);
       for (const size_t i : connected)
-        if (const auto& outbox = replicas_[i]->disk().table(engine::Table::outbox); difference.empty() && !outbox.empty())
-          difference = fmt::format("replica {} has {} nodes that are not in its Kubo", i, outbox.size());
+        if (const auto& outbox = replicas_[i]->disk().table(engine::Table::outbox);
+            difference.empty() && !outbox.empty())
+          difference =
+              fmt::format("replica {} has {} nodes that are not in its Kubo", i, outbox.size());
     } while (!failed() && !difference.empty() && now_ms_ < from + bound_ms);
-    if (!difference.empty()) checker_->fail("convergence", fmt::format("{} s after the faults: {}", (now_ms_ - started) / 1000, difference));
+    if (!difference.empty())
+      checker_->fail("convergence", fmt::format("{} s after the faults: {}",
+                                                (now_ms_ - started) / 1000, difference));
   };
   until_equal(future + kSettleMs);
   settle_ms_ = now_ms_ - started;
@@ -327,12 +373,16 @@ void World::settle() {
   for (const size_t i : connected) {
     Replica& replica = *replicas_[i];
     // What an enemy claimed is asked for until nobody had it twelve times.
-    const bool claims = std::any_of(plan_.actions.begin(), plan_.actions.end(), [](const Action& a) { return a.act == Act::hostile; });
+    const bool claims = std::any_of(plan_.actions.begin(), plan_.actions.end(),
+                                    [](const Action& a) { return a.act == Act::hostile; });
     if (!claims && replica.sent - sent[i] > kQuietMessagesMax * plan_.channels.size())
-      checker_->fail("growth", fmt::format("replica {} sent {} messages in {} quiet seconds", i, replica.sent - sent[i], kQuietMs / 1000));
+      checker_->fail("growth", fmt::format("replica {} sent {} messages in {} quiet seconds", i,
+                                           replica.sent - sent[i], kQuietMs / 1000));
     if (!checker_->was_restored(i))
       for (const ipld::Cid& cid : checker_->own_nodes(i))
-        if (!replica.blocks.contains(cid)) checker_->fail("outbox", fmt::format("replica {} forgot to put {} into its Kubo", i, checker_->shown(cid)));
+        if (!replica.blocks.contains(cid))
+          checker_->fail("outbox", fmt::format("replica {} forgot to put {} into its Kubo", i,
+                                               checker_->shown(cid)));
   }
 }
 
@@ -347,8 +397,10 @@ Outcome World::run() {
         if (!replicas_[i]->up()) return fmt::format("{} {} is down", stamp(), i);
         std::string refused;
         const engine::EngineStats stats = replicas_[i]->engine()->stats();
-        for (const auto& [kind, count] : stats.refused) refused += fmt::format(" {}={}", kind, count);
-        return fmt::format("{} {} has {} nodes waiting; since it started it refused{}", stamp(), i, stats.waiting_nodes, refused);
+        for (const auto& [kind, count] : stats.refused)
+          refused += fmt::format(" {}={}", kind, count);
+        return fmt::format("{} {} has {} nodes waiting; since it started it refused{}", stamp(), i,
+                           stats.waiting_nodes, refused);
       });
   Outcome out;
   out.failure = checker_->failure();
@@ -369,23 +421,29 @@ std::string World::shown(BytesView bytes) const {
   if (!message) return "noise";
   std::string out;
   if (const auto* nodes = std::get_if<sync::Nodes>(&message->body)) {
-    for (const Bytes& block : nodes->nodes) out += (out.empty() ? "" : ", ") + checker_->shown(ipld::Cid::of(block));
-    for (const auto& large : nodes->large) out += (out.empty() ? "large " : ", large ") + checker_->shown(large.cid);
+    for (const Bytes& block : nodes->nodes)
+      out += (out.empty() ? "" : ", ") + checker_->shown(ipld::Cid::of(block));
+    for (const auto& large : nodes->large)
+      out += (out.empty() ? "large " : ", large ") + checker_->shown(large.cid);
     if (!nodes->manifest.empty()) out += out.empty() ? "the manifest" : ", the manifest";
   } else if (const auto* clock = std::get_if<sync::ClockMessage>(&message->body)) {
     out = clock->ask ? "its clock, asking:" : "its clock:";
     for (const auto& entry : clock->entries)
-      out += fmt::format(" {}:{}{}", hex(entry.at.list.view()).substr(0, 8), entry.at.position.number, entry.cut ? fmt::format(" cut {}", entry.cut) : "");
+      out +=
+          fmt::format(" {}:{}{}", hex(entry.at.list.view()).substr(0, 8), entry.at.position.number,
+                      entry.cut ? fmt::format(" cut {}", entry.cut) : "");
   } else if (const auto* want = std::get_if<sync::Want>(&message->body)) {
     out = "it wants";
-    for (const auto& range : want->ranges) out += fmt::format(" {}:{}-{}", hex(range.list.view()).substr(0, 8), range.from, range.to);
+    for (const auto& range : want->ranges)
+      out += fmt::format(" {}:{}-{}", hex(range.list.view()).substr(0, 8), range.from, range.to);
     for (size_t i = 0; i < replicas_.size(); ++i)
       if (replicas_[i]->identity().key() == want->to) out += fmt::format(" of {}", i);
   }
   return out;
 }
 
-// --- the network ------------------------------------------------------------------------------------------------------
+// --- the network
+// ------------------------------------------------------------------------------------------------------
 
 bool World::cut(size_t from, size_t to) const {
   if (from >= replicas_.size() || from == to) return false;
@@ -396,31 +454,39 @@ bool World::cut(size_t from, size_t to) const {
   });
 }
 
-void World::broadcast(size_t from, const std::string& name, const ipld::Cid& channel, const Bytes& message) {
+void World::broadcast(size_t from, const std::string& name, const ipld::Cid& channel,
+                      const Bytes& message) {
   const auto shared = std::make_shared<const Bytes>(message);
   for (size_t to = 0; to < replicas_.size(); ++to) send(from, to, name, channel, shared);
   if (from != kNobody) hostile_->overhear(channel, message);
 }
 
-void World::send(size_t from, size_t to, const std::string& name, const ipld::Cid& channel, std::shared_ptr<const Bytes> message) {
+void World::send(size_t from, size_t to, const std::string& name, const ipld::Cid& channel,
+                 std::shared_ptr<const Bytes> message) {
   const auto link = links_.try_emplace({from, to}, mix(plan_.seed, mix(from + 1, to + 1000))).first;
   Random& random = link->second;
   const uint64_t chance = random.next(), chances = random.next();
   if (from == to) {
-    at(now_ms_ + 1, to, [this, to, name, channel, message] { replicas_[to]->deliver(channel, name, *message); });
+    at(now_ms_ + 1, to,
+       [this, to, name, channel, message] { replicas_[to]->deliver(channel, name, *message); });
     return;
   }
   if (cut(from, to) || chance % 100 < static_cast<uint64_t>(level(Act::loss, to))) return;
   const int copies = chances % 100 < static_cast<uint64_t>(level(Act::duplicate, to)) ? 2 : 1;
-  const uint64_t most = std::max<uint64_t>(plan_.latency_ms_max, static_cast<uint64_t>(level(Act::delay, to)));
+  const uint64_t most =
+      std::max<uint64_t>(plan_.latency_ms_max, static_cast<uint64_t>(level(Act::delay, to)));
   for (int i = 0; i < copies; ++i)
-    at(now_ms_ + 1 + random.below(most), to, [this, to, name, channel, message] { replicas_[to]->deliver(channel, name, *message); });
+    at(now_ms_ + 1 + random.below(most), to,
+       [this, to, name, channel, message] { replicas_[to]->deliver(channel, name, *message); });
 }
 
 std::optional<Bytes> World::find_block(size_t asking, const ipld::Cid& cid) const {
   for (size_t i = 0; i < replicas_.size(); ++i) {
-    if (replicas_[i]->dead_for_good || condition(Act::kubo_down, i) || cut(i, asking) || cut(asking, i)) continue;
-    if (const auto it = replicas_[i]->blocks.find(cid); it != replicas_[i]->blocks.end()) return it->second;
+    if (replicas_[i]->dead_for_good || condition(Act::kubo_down, i) || cut(i, asking) ||
+        cut(asking, i))
+      continue;
+    if (const auto it = replicas_[i]->blocks.find(cid); it != replicas_[i]->blocks.end())
+      return it->second;
   }
   return std::nullopt;
 }

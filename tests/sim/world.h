@@ -1,5 +1,6 @@
-// The simulated world: virtual time, a network, and for each replica its process, disk, clock and Kubo. It plays one plan
-// from its beginning to the end of its faults, and on until all connected replicas are equal.
+// The simulated world: virtual time, a network, and for each replica its process, disk, clock and
+// Kubo. It plays one plan from its beginning to the end of its faults, and on until all connected
+// replicas are equal.
 #pragma once
 #include <deque>
 #include <functional>
@@ -43,14 +44,14 @@ class Replica : engine::Gossip, engine::BlockStore, Clock, Entropy {
 
   bool touched = false;
   bool dead_for_good = false;
-  bool from_copy = false;    ///< Its folder was replaced while it was away.
-  uint64_t back_at_ms = 0;   ///< When a process that ended is started again.
-  uint64_t down_ms = 0;      ///< How long it stays away when it dies of the armed crash…
-  bool power = false;        ///< …and whether it is the machine that stops.
+  bool from_copy = false;   ///< Its folder was replaced while it was away.
+  uint64_t back_at_ms = 0;  ///< When a process that ended is started again.
+  uint64_t down_ms = 0;     ///< How long it stays away when it dies of the armed crash…
+  bool power = false;       ///< …and whether it is the machine that stops.
   uint64_t busy_until_ms = 0;
   uint64_t due_ms = 0;
   uint64_t generation = 0;
-  uint64_t sent = 0;         ///< Messages.
+  uint64_t sent = 0;  ///< Messages.
   std::optional<Disk::Image> backup;
   std::set<ipld::Cid> topics;
   std::unordered_map<ipld::Cid, Bytes> blocks;  ///< Its Kubo's.
@@ -68,7 +69,8 @@ class Replica : engine::Gossip, engine::BlockStore, Clock, Entropy {
   void pin(const ipld::Cid&, const ipld::Cid&) override {}
   void unpin(const ipld::Cid&) override {}
   /// Kubo answers: late, twice, or only once it has broken the connection.
-  void answer(uint64_t delay_ms, std::function<void(engine::Engine&)> good, std::function<void(engine::Engine&)> bad);
+  void answer(uint64_t delay_ms, std::function<void(engine::Engine&)> good,
+              std::function<void(engine::Engine&)> bad);
 
   World& world_;
   size_t index_;
@@ -87,8 +89,8 @@ struct Outcome {
   std::optional<Failure> failure;
   uint64_t failed_at_ms = 0;
   uint64_t virtual_ms = 0;
-  uint64_t digest = 0;    ///< Of all that happened: equal for equal runs.
-  uint64_t settle_ms = 0; ///< From the end of the faults until all were equal.
+  uint64_t digest = 0;     ///< Of all that happened: equal for equal runs.
+  uint64_t settle_ms = 0;  ///< From the end of the faults until all were equal.
   size_t acknowledged = 0, messages = 0, nodes = 0;
   std::vector<std::string> trace;
 };
@@ -108,7 +110,9 @@ class World {
     size_t replica;
     uint64_t generation;
     std::function<void()> run;
-    bool operator>(const Event& other) const { return std::tie(at_ms, order) > std::tie(other.at_ms, other.order); }
+    bool operator>(const Event& other) const {
+      return std::tie(at_ms, order) > std::tie(other.at_ms, other.order);
+    }
   };
   struct Condition {
     Act act;
@@ -158,9 +162,11 @@ class World {
   Bytes make_operation(const ChannelPlan& channel, size_t number, Random& random, bool hot);
 
   // The network.
-  void broadcast(size_t from, const std::string& name, const ipld::Cid& channel, const Bytes& message);
+  void broadcast(size_t from, const std::string& name, const ipld::Cid& channel,
+                 const Bytes& message);
   bool cut(size_t from, size_t to) const;
-  void send(size_t from, size_t to, const std::string& name, const ipld::Cid& channel, std::shared_ptr<const Bytes> message);
+  void send(size_t from, size_t to, const std::string& name, const ipld::Cid& channel,
+            std::shared_ptr<const Bytes> message);
   std::optional<Bytes> find_block(size_t asking, const ipld::Cid& cid) const;
 
   template <class Line>
@@ -185,8 +191,8 @@ class World {
   std::vector<Condition> conditions_;
   std::vector<ipld::Cid> channels_;
   std::vector<Write> writes_;
-  std::vector<std::pair<size_t, std::string>> tokens_;      ///< By channel: what clients were given.
-  std::vector<std::pair<size_t, std::string>> entry_ids_;   ///< By channel: entries of logs.
+  std::vector<std::pair<size_t, std::string>> tokens_;     ///< By channel: what clients were given.
+  std::vector<std::pair<size_t, std::string>> entry_ids_;  ///< By channel: entries of logs.
   std::map<std::pair<size_t, size_t>, Random> links_;
   std::deque<std::string> trace_;
   uint64_t next_value_ = 1;

@@ -11,7 +11,8 @@ namespace ptwop::test {
 
 class MemoryStore : public engine::StateStore {
  public:
-  Result<std::optional<Bytes>> get(engine::Table table, BytesView key, engine::ReadMode = engine::ReadMode::any) const override {
+  Result<std::optional<Bytes>> get(engine::Table table, BytesView key,
+                                   engine::ReadMode = engine::ReadMode::any) const override {
     const std::lock_guard lock(mutex_);
     const auto& map = at(table);
     const auto it = map.find(Bytes(key));
@@ -19,7 +20,8 @@ class MemoryStore : public engine::StateStore {
     return std::optional<Bytes>(it->second);
   }
 
-  Result<void> scan(engine::Table table, BytesView from, BytesView until, bool reverse, const Visit& visit) const override {
+  Result<void> scan(engine::Table table, BytesView from, BytesView until, bool reverse,
+                    const Visit& visit) const override {
     Map copy;
     {
       const std::lock_guard lock(mutex_);
@@ -46,8 +48,12 @@ class MemoryStore : public engine::StateStore {
     for (const engine::Change& change : changes) {
       Map& map = maps_[static_cast<size_t>(change.table)];
       switch (change.kind) {
-        case engine::Change::Kind::put: map[change.key] = change.value; break;
-        case engine::Change::Kind::erase: map.erase(change.key); break;
+        case engine::Change::Kind::put:
+          map[change.key] = change.value;
+          break;
+        case engine::Change::Kind::erase:
+          map.erase(change.key);
+          break;
         case engine::Change::Kind::erase_prefix: {
           const Bytes end = engine::after_prefix(change.key);
           map.erase(map.lower_bound(change.key), end.empty() ? map.end() : map.lower_bound(end));

@@ -18,7 +18,8 @@ Result<T> in_turn(engine::Engine& engine, Call call) {
 
 }  // namespace
 
-Replica::Replica(Network& network, size_t index) : network_(network), index_(index), seed_(32, '\0') {
+Replica::Replica(Network& network, size_t index)
+    : network_(network), index_(index), seed_(32, '\0') {
   fill(u8(seed_), seed_.size());
   open();
 }
@@ -30,7 +31,8 @@ void Replica::open() {
   topics_.clear();
   engine_ = std::make_unique<engine::Engine>(engine::Ports{store_, *this, *this, *this, *this},
                                              std::move(*access::Identity::from_seed(seed_)));
-  if (const auto opened = engine_->open(); !opened) throw std::runtime_error(opened.error().message);
+  if (const auto opened = engine_->open(); !opened)
+    throw std::runtime_error(opened.error().message);
   if (online_) engine_->on_kubo({true, true});
   engine_->turn();
   due_ms_ = network_.now_ms;
@@ -56,7 +58,10 @@ void Replica::set_online(bool online) {
   due_ms_ = network_.now_ms;
 }
 
-uint64_t Replica::wall_ms() const { return static_cast<uint64_t>(static_cast<int64_t>(kWallStartMs + network_.now_ms) + clock_offset_ms); }
+uint64_t Replica::wall_ms() const {
+  return static_cast<uint64_t>(static_cast<int64_t>(kWallStartMs + network_.now_ms) +
+                               clock_offset_ms);
+}
 uint64_t Replica::mono_ms() const { return network_.now_ms; }
 void Replica::fill(unsigned char* out, size_t size) {
   for (size_t i = 0; i < size; ++i) out[i] = static_cast<unsigned char>(network_.random());
@@ -68,19 +73,23 @@ void Replica::publish(const ipld::Cid& channel, Bytes message) {
     for (size_t i = 0; i < network_.size(); ++i) {
       if (i != index_ && network_.chance(network_.faults.loss)) continue;
       for (int copies = network_.chance(network_.faults.duplicate) ? 2 : 1; copies > 0; --copies)
-        network_.later(i, network_.delay(), [this, &peer = network_[i], channel, message](engine::Engine& e) {
-          if (peer.online_ && peer.topics_.contains(channel)) e.on_message(channel, "peer" + std::to_string(index_), message);
-        });
+        network_.later(i, network_.delay(),
+                       [this, &peer = network_[i], channel, message](engine::Engine& e) {
+                         if (peer.online_ && peer.topics_.contains(channel))
+                           e.on_message(channel, "peer" + std::to_string(index_), message);
+                       });
     }
   }
-  network_.later(index_, 1, [channel, ok = online_](engine::Engine& e) { e.on_published(channel, ok); });
+  network_.later(index_, 1,
+                 [channel, ok = online_](engine::Engine& e) { e.on_published(channel, ok); });
 }
 
 void Replica::put(uint64_t ticket, std::vector<engine::Block> blocks) {
   const bool ok = online_;
   if (ok)
     for (engine::Block& block : blocks) blocks_[block.cid] = std::move(block.bytes);
-  network_.later(index_, network_.delay(), [ticket, ok](engine::Engine& e) { e.on_stored(ticket, ok); });
+  network_.later(index_, network_.delay(),
+                 [ticket, ok](engine::Engine& e) { e.on_stored(ticket, ok); });
 }
 
 void Replica::get(const ipld::Cid& cid) {
@@ -88,30 +97,39 @@ void Replica::get(const ipld::Cid& cid) {
   if (online_)
     for (size_t i = 0; i < network_.size(); ++i) {
       const Replica& peer = network_[i];
-      if (const auto it = peer.blocks_.find(cid); peer.online_ && it != peer.blocks_.end()) found = it->second;
+      if (const auto it = peer.blocks_.find(cid); peer.online_ && it != peer.blocks_.end())
+        found = it->second;
     }
-  network_.later(index_, network_.delay() + (found ? 0 : 2'000), [cid, found](engine::Engine& e) { e.on_block(cid, found); });
+  network_.later(index_, network_.delay() + (found ? 0 : 2'000),
+                 [cid, found](engine::Engine& e) { e.on_block(cid, found); });
 }
 
-engine::ChannelRef Replica::create(const std::string& name, const std::string& type, bool is_public) {
-  auto ref = in_turn<engine::ChannelRef>(*engine_, [&](auto done) { engine_->create(name, type, is_public, done); });
+engine::ChannelRef Replica::create(const std::string& name, const std::string& type,
+                                   bool is_public) {
+  auto ref = in_turn<engine::ChannelRef>(
+      *engine_, [&](auto done) { engine_->create(name, type, is_public, done); });
   if (!ref) throw std::runtime_error(ref.error().message);
   return *ref;
 }
 
 engine::ChannelRef Replica::join(const std::string& address, const std::string& name) {
-  auto ref = in_turn<engine::ChannelRef>(*engine_, [&](auto done) { engine_->join(address, name, done); });
+  auto ref =
+      in_turn<engine::ChannelRef>(*engine_, [&](auto done) { engine_->join(address, name, done); });
   if (!ref) throw std::runtime_error(ref.error().message);
   return *ref;
 }
 
-Result<std::string> Replica::grant(const std::string& channel, const std::string& id, const std::string& role) {
-  return in_turn<std::string>(*engine_, [&](auto done) { engine_->grant(channel, id, role, done); });
+Result<std::string> Replica::grant(const std::string& channel, const std::string& id,
+                                   const std::string& role) {
+  return in_turn<std::string>(*engine_,
+                              [&](auto done) { engine_->grant(channel, id, role, done); });
 }
 
-Result<engine::Written> Replica::write(const std::string& channel, const types::Type& type, std::vector<Bytes> ops,
-                                       std::string request) {
-  return in_turn<engine::Written>(*engine_, [&](auto done) { engine_->write(channel, type, std::move(ops), std::move(request), done); });
+Result<engine::Written> Replica::write(const std::string& channel, const types::Type& type,
+                                       std::vector<Bytes> ops, std::string request) {
+  return in_turn<engine::Written>(*engine_, [&](auto done) {
+    engine_->write(channel, type, std::move(ops), std::move(request), done);
+  });
 }
 
 engine::ChannelInfo Replica::info(const std::string& channel) {
@@ -150,7 +168,8 @@ void Network::run_ms(uint64_t ms) {
 
 void Network::inject(const ipld::Cid& channel, const Bytes& message) {
   for (size_t i = 0; i < replicas_.size(); ++i)
-    later(i, 1, [channel, message](engine::Engine& e) { e.on_message(channel, "stranger", message); });
+    later(i, 1,
+          [channel, message](engine::Engine& e) { e.on_message(channel, "stranger", message); });
 }
 
 }  // namespace ptwop::test

@@ -1,5 +1,5 @@
-// Several engines in one process on a fake Kubo network, virtual time and memory, all chance from one seed: messages are
-// lost, doubled, delayed and reordered as asked.
+// Several engines in one process on a fake Kubo network, virtual time and memory, all chance from
+// one seed: messages are lost, doubled, delayed and reordered as asked.
 #pragma once
 #include <map>
 #include <memory>
@@ -41,10 +41,13 @@ class Replica : engine::Gossip, engine::BlockStore, Clock, Entropy {
   int64_t clock_offset_ms = 0;
 
   // Calls that run a turn and give the answer.
-  engine::ChannelRef create(const std::string& name, const std::string& type, bool is_public = false);
+  engine::ChannelRef create(const std::string& name, const std::string& type,
+                            bool is_public = false);
   engine::ChannelRef join(const std::string& address, const std::string& name);
-  Result<std::string> grant(const std::string& channel, const std::string& id, const std::string& role);
-  Result<engine::Written> write(const std::string& channel, const types::Type& type, std::vector<Bytes> ops, std::string request = "");
+  Result<std::string> grant(const std::string& channel, const std::string& id,
+                            const std::string& role);
+  Result<engine::Written> write(const std::string& channel, const types::Type& type,
+                                std::vector<Bytes> ops, std::string request = "");
   engine::ChannelInfo info(const std::string& channel);
 
  private:

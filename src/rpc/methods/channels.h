@@ -48,12 +48,13 @@ Result<void> read_point(Request& request, const engine::ChannelRef& channel, std
   const Result<void> outcome = render(memory, key, request.result());
   if (outcome.ok() || outcome.error().code != Code::overloaded) return outcome;
   request.take_back();
-  request.backend.read([later = request.later(AnswerSize::large), &store, channel, key = std::string(key), render] {
-    std::string object;
-    const engine::StateView any(store, channel->number);
-    const Result<void> read = render(any, key, object);
-    later.settle(read, object);
-  });
+  request.backend.read(
+      [later = request.later(AnswerSize::large), &store, channel, key = std::string(key), render] {
+        std::string object;
+        const engine::StateView any(store, channel->number);
+        const Result<void> read = render(any, key, object);
+        later.settle(read, object);
+      });
   return {};
 }
 

@@ -117,11 +117,11 @@ Result<void> system_ready(Request& request) {
 
 Result<void> system_stats(Request& request) {
   const auto count = [](const std::function<uint64_t()>& of) { return of ? of() : 0; };
-  request.backend.submit([later = request.later(), rpc = request.stats,
-                          kubo = count(request.backend.kubo_refused),
-                          dropped = count(request.backend.messages_dropped)](engine::Engine& engine) {
-    later.result(render_stats(rpc, kubo, dropped, engine.stats()));
-  });
+  request.backend.submit(
+      [later = request.later(), rpc = request.stats, kubo = count(request.backend.kubo_refused),
+       dropped = count(request.backend.messages_dropped)](engine::Engine& engine) {
+        later.result(render_stats(rpc, kubo, dropped, engine.stats()));
+      });
   return {};
 }
 

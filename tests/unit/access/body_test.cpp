@@ -39,9 +39,12 @@ list::Node node() {
 
 }  // namespace
 
-TEST_CASE("operations come back from their frame, compressed only where that is allowed and helps") {
+TEST_CASE(
+    "operations come back from their frame, compressed only where that is allowed and helps") {
   std::vector<Bytes> ops = {text("a"), text("b"), text("")};
-  CHECK(access::frame_ops(ops, true) == framed(0, "\x83" "aaab`"));
+  CHECK(access::frame_ops(ops, true) == framed(0,
+                                               "\x83"
+                                               "aaab`"));
   CHECK(*access::unframe_ops(access::frame_ops(ops, true)) == ops);
   ops.assign(100, text(std::string(50, 'x')));
   const Bytes small = access::frame_ops(ops, true), plain = access::frame_ops(ops, false);
@@ -62,18 +65,19 @@ TEST_CASE("the void cases of a body") {
       framed(0, ""),
       framed(1, ""),
       framed(2, ops),
-      framed(0, "\x80"),                            // no operation
-      framed(0, text("x")),                         // no array
-      framed(0, ops + '\0'),                        // something behind it
-      framed(0, "\x82" + text("x")),                // one too few
-      framed(0, BytesView("\x81\x18\x01", 3)),      // not canonical
-      framed(0, BytesView("\x9f\x01\xff", 3)),      // indefinite
-      framed(1, ops),                               // no frame
-      framed(1, compressed(ops, false)),            // does not state its size
-      framed(1, whole + whole),                     // two frames
+      framed(0, "\x80"),                        // no operation
+      framed(0, text("x")),                     // no array
+      framed(0, ops + '\0'),                    // something behind it
+      framed(0, "\x82" + text("x")),            // one too few
+      framed(0, BytesView("\x81\x18\x01", 3)),  // not canonical
+      framed(0, BytesView("\x9f\x01\xff", 3)),  // indefinite
+      framed(1, ops),                           // no frame
+      framed(1, compressed(ops, false)),        // does not state its size
+      framed(1, whole + whole),                 // two frames
       framed(1, whole + '\0'),
       framed(1, whole.substr(0, whole.size() - 1)),
-      framed(1, Bytes("\x50\x2a\x4d\x18\x04\0\0\0skip", 12) + whole),  // a frame to be skipped first
+      framed(1,
+             Bytes("\x50\x2a\x4d\x18\x04\0\0\0skip", 12) + whole),  // a frame to be skipped first
   };
   for (const Bytes& body : bad) CHECK_MESSAGE(!access::unframe_ops(body).ok(), hex(body));
 }
@@ -84,7 +88,8 @@ TEST_CASE("what would become too much in memory is void") {
   w.bytes(Bytes(limits::kBodyPlainBytesMax, '\0'));
   large += w.out();
   CHECK_FALSE(access::unframe_ops(framed(1, compressed(large))).ok());
-  // A size that is a lie, in either direction: the content is longer or shorter than its frame says.
+  // A size that is a lie, in either direction: the content is longer or shorter than its frame
+  // says.
   Bytes lie = compressed("\x81" + text(std::string(200, 'x')));
   const size_t size_at = 5;  // magic (4), descriptor, then the size in one byte
   REQUIRE(static_cast<unsigned char>(lie[size_at]) == 203);
@@ -101,7 +106,9 @@ TEST_CASE("what would become too much in memory is void") {
 }
 
 TEST_CASE("as many operations as a local write can hold are read back") {
-  const std::vector<Bytes> ops(limits::kBatchBytesMax / 6, "\x82" "cdelax");
+  const std::vector<Bytes> ops(limits::kBatchBytesMax / 6,
+                               "\x82"
+                               "cdelax");
   CHECK(access::unframe_ops(access::frame_ops(ops, true))->size() == ops.size());
 }
 
@@ -124,5 +131,6 @@ TEST_CASE("a sealed body opens with its key and its node only") {
   CHECK_FALSE(changed([](list::Node& c) { c.channel = ipld::Cid::of("other"); }));
   CHECK_FALSE(changed([](list::Node& c) { c.nonce[3] = 'x'; }));
   CHECK_FALSE(changed([](list::Node& c) { c.seen.push_back({}); }));
-  for (size_t size = 0; size < n.body.size(); ++size) CHECK_FALSE(changed([&](list::Node& c) { c.body.resize(size); }));
+  for (size_t size = 0; size < n.body.size(); ++size)
+    CHECK_FALSE(changed([&](list::Node& c) { c.body.resize(size); }));
 }

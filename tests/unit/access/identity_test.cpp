@@ -15,7 +15,8 @@ Identity identity(uint8_t last) {
 
 }  // namespace
 
-// https://w3c-ccg.github.io/did-method-key/#ed25519-x25519 and its file of test vectors: seeds and the keys of them.
+// https://w3c-ccg.github.io/did-method-key/#ed25519-x25519 and its file of test vectors: seeds and
+// the keys of them.
 TEST_CASE("did:keys are those of the specification's vectors") {
   const std::string_view dids[] = {"did:key:z6MkiTBz1ymuepAQ4HEHYSF1H8quG5GLVVQR3djdX3mDooWp",
                                    "did:key:z6MkjchhfUsD6mmvni8mCdXHw216Xrm9bQe2mBH1P5RDjVJG",
@@ -31,10 +32,13 @@ TEST_CASE("did:keys are those of the specification's vectors") {
 TEST_CASE("a did that is not the one form of an Ed25519 key is refused") {
   const std::string did = identity(1).did();
   for (const std::string& text :
-       {std::string(), std::string("did:key:z"), did + "1", did + " ", did.substr(0, did.size() - 1), "did:key:" + did.substr(9),
-        "did:web:" + did.substr(8), "did:key:z1" + did.substr(9), "DID" + did.substr(3), did.substr(0, 12) + "0" + did.substr(13),
+       {std::string(), std::string("did:key:z"), did + "1", did + " ",
+        did.substr(0, did.size() - 1), "did:key:" + did.substr(9), "did:web:" + did.substr(8),
+        "did:key:z1" + did.substr(9), "DID" + did.substr(3),
+        did.substr(0, 12) + "0" + did.substr(13),
         std::string("did:key:z6LSeu9HkTHSfLLeUs2nnzUSNedgDUevfNQgQjQC23ZCit6F"),  // X25519
-        std::string("did:key:zQ3shokFTS3brHcDQrn82RUDfCZESWL1ZdCEJwekUDPQiYBme"), "did:key:z" + std::string(1000, '6')})
+        std::string("did:key:zQ3shokFTS3brHcDQrn82RUDfCZESWL1ZdCEJwekUDPQiYBme"),
+        "did:key:z" + std::string(1000, '6')})
     CHECK_MESSAGE(!access::key_from_did(text).ok(), text);
   access::PublicKey small;  // of small order: nothing can be sealed to it
   CHECK_FALSE(access::key_from_did(access::did_from(small)).ok());
@@ -81,5 +85,6 @@ TEST_CASE("an identity moves, and a wrong length makes none") {
   CHECK(access::verify(b.key(), "k", "t", b.sign("k", "t")));
   b = identity(2);
   CHECK(access::verify(b.key(), "k", "t", b.sign("k", "t")));
-  for (const size_t size : {0u, 31u, 33u, 64u}) CHECK_FALSE(Identity::from_seed(Bytes(size, 'x')).ok());
+  for (const size_t size : {0u, 31u, 33u, 64u})
+    CHECK_FALSE(Identity::from_seed(Bytes(size, 'x')).ok());
 }

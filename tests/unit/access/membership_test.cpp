@@ -71,7 +71,8 @@ struct Stage {
   }
 };
 
-list::Node first_node(const Stage& s, const Identity& writer, std::optional<list::At> grant, bool control = false) {
+list::Node first_node(const Stage& s, const Identity& writer, std::optional<list::At> grant,
+                      bool control = false) {
   list::Node n;
   n.channel = s.manifest.cid;
   n.list = {writer.key(), {}, control};
@@ -112,13 +113,15 @@ TEST_CASE_FIXTURE(Stage, "in whatever order control nodes come, what they show i
 
 TEST_CASE_FIXTURE(Stage, "whose first node opens a list") {
   const Membership m = as(a, {0, 1, 2, 3});
-  const list::At read = nodes[1].node.at(), write_c = nodes[2].node.at(), write_b = nodes[3].node.at();
+  const list::At read = nodes[1].node.at(), write_c = nodes[2].node.at(),
+                 write_b = nodes[3].node.at();
   const list::Position held = nodes[3].node.position();
   const auto code = [&](const list::Node& first, list::Position h) {
     const auto admitted = m.admits(first, h);
     return admitted.ok() ? 0 : static_cast<int>(admitted.error().code);
   };
-  const int never = static_cast<int>(Code::invalid_params), later = static_cast<int>(Code::no_manifest);
+  const int never = static_cast<int>(Code::invalid_params),
+            later = static_cast<int>(Code::no_manifest);
   CHECK(code(first_node(*this, a, {}), held) == 0);
   CHECK(code(first_node(*this, a, {}, true), held) == 0);
   CHECK(code(first_node(*this, c, write_c), held) == 0);
@@ -149,7 +152,8 @@ TEST_CASE_FIXTURE(Stage, "a control node with an operation that is none is void 
   role.replace(role.rfind("ewrite"), 6, "ewrote");
   Bytes none = good;
   none.replace(none.rfind("ewrite"), 6, "dnone");
-  for (const Bytes& bad : {w.out(), Bytes("\1"), role, none, good + '\0', good.substr(0, good.size() - 1), Bytes()}) {
+  for (const Bytes& bad :
+       {w.out(), Bytes("\1"), role, none, good + '\0', good.substr(0, good.size() - 1), Bytes()}) {
     CHECK_FALSE(m.apply(node, {good, bad}, a).ok());
     CHECK_FALSE(m.apply(node, {bad, good}, a).ok());
     CHECK(m.members().size() == 1);
@@ -202,6 +206,8 @@ TEST_CASE_FIXTURE(Stage, "a public channel needs no key") {
 }
 
 TEST_CASE("the roles' names") {
-  for (const std::string_view name : {"read", "write", "send", "admin"}) CHECK(access::role_name(*access::role_from(name)) == name);
-  for (const std::string_view name : {"", "none", "Read", "writer"}) CHECK_FALSE(access::role_from(name));
+  for (const std::string_view name : {"read", "write", "send", "admin"})
+    CHECK(access::role_name(*access::role_from(name)) == name);
+  for (const std::string_view name : {"", "none", "Read", "writer"})
+    CHECK_FALSE(access::role_from(name));
 }

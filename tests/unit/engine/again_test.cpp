@@ -1,4 +1,5 @@
-// Nodes of a forked list that are written again, built by hand: what counts depends on what is held, not on its order.
+// Nodes of a forked list that are written again, built by hand: what counts depends on what is
+// held, not on its order.
 #include "access/again.h"
 #include "alone.h"
 #include "types/count.h"
@@ -18,7 +19,8 @@ Bytes kv_put(const std::string& key, uint64_t value) {
 struct Kv : Alone {
   engine::ChannelRef ref = join("kv");
 
-  list::Node again(const std::vector<list::Node>& nodes, const list::Node* last = nullptr, uint8_t incarnation = 9) {
+  list::Node again(const std::vector<list::Node>& nodes, const list::Node* last = nullptr,
+                   uint8_t incarnation = 9) {
     std::vector<Bytes> ops;
     for (const list::Node& n : nodes) ops.push_back(access::again_op(list::encode(n)));
     return node(ops, last, incarnation);
@@ -36,7 +38,8 @@ struct Kv : Alone {
   }
   auto state() {
     engine->turn();
-    return std::pair(disk.dump(engine::Table::state, ref->number), disk.dump(engine::Table::index, ref->number));
+    return std::pair(disk.dump(engine::Table::state, ref->number),
+                     disk.dump(engine::Table::index, ref->number));
   }
 };
 
@@ -45,7 +48,8 @@ struct Kv : Alone {
 TEST_CASE_FIXTURE(Kv, "both branches of a fork count once they are written again, each once") {
   const list::Node one = node({kv_put("a", 1)});
   ++wall;
-  const list::Node two = node({kv_put("a", 2), kv_put("b", 2)}, &one), three = node({kv_put("c", 3)}, &two);
+  const list::Node two = node({kv_put("a", 2), kv_put("b", 2)}, &one),
+                   three = node({kv_put("c", 3)}, &two);
   ++wall;
   const list::Node other = node({kv_put("a", 7), kv_put("d", 7)}, &one);
   deliver({one, two, three, other});
@@ -130,13 +134,17 @@ TEST_CASE_FIXTURE(Kv, "a hash-successor's signature covers a node that is writte
   CHECK(value("c") == 3);
 }
 
-TEST_CASE("any order of arrival gives the same state: forks, nodes written again, also twice and by forked lists, and one stamp twice") {
+TEST_CASE(
+    "any order of arrival gives the same state: forks, nodes written again, also twice and by "
+    "forked lists, and one stamp twice") {
   for (uint64_t seed = 1; seed <= 60; ++seed) {
     CAPTURE(seed);
     std::mt19937_64 random(seed);
     Kv maker;
     std::vector<list::Node> all;
-    const auto op = [&] { return kv_put(std::string(1, static_cast<char>('a' + random() % 4)), random() % 1000); };
+    const auto op = [&] {
+      return kv_put(std::string(1, static_cast<char>('a' + random() % 4)), random() % 1000);
+    };
     const auto ops = [&] {
       std::vector<Bytes> out;
       for (size_t i = 1 + random() % 3; i > 0; --i) out.push_back(op());
@@ -152,11 +160,13 @@ TEST_CASE("any order of arrival gives the same state: forks, nodes written again
       }
       branches.push_back(branch);
       if (random() % 3) {
-        std::vector<list::Node> fork(branch.begin(), branch.begin() + static_cast<long>(1 + random() % 3));
+        std::vector<list::Node> fork(branch.begin(),
+                                     branch.begin() + static_cast<long>(1 + random() % 3));
         const size_t from = fork.size();
         for (int i = 0; i < 3; ++i) {
           list::Node n = maker.node(ops(), &fork.back(), incarnation);
-          if (from + i < branch.size() && random() % 2) n = maker.at_time(n, std::max(branch[from + i].time, fork.back().time + 1));
+          if (from + i < branch.size() && random() % 2)
+            n = maker.at_time(n, std::max(branch[from + i].time, fork.back().time + 1));
           fork.push_back(n);
         }
         branches.push_back(fork);
@@ -169,11 +179,14 @@ TEST_CASE("any order of arrival gives the same state: forks, nodes written again
       std::optional<list::Node> last;
       for (int i = 0; i < 2; ++i) {
         std::vector<list::Node> some;
-        for (size_t n = 1 + random() % 4; n > 0; --n) some.push_back(plain[random() % plain.size()]);
+        for (size_t n = 1 + random() % 4; n > 0; --n)
+          some.push_back(plain[random() % plain.size()]);
         const list::Node next = maker.again(some, last ? &*last : nullptr, incarnation);
         all.push_back(next);
         ++maker.wall;
-        if (random() % 4 == 0) all.push_back(maker.again({plain[random() % plain.size()]}, last ? &*last : nullptr, incarnation));
+        if (random() % 4 == 0)
+          all.push_back(
+              maker.again({plain[random() % plain.size()]}, last ? &*last : nullptr, incarnation));
         last = next;
       }
     }
@@ -183,7 +196,8 @@ TEST_CASE("any order of arrival gives the same state: forks, nodes written again
       Kv replica;
       replica.wall = maker.wall;
       std::shuffle(all.begin(), all.end(), random);
-      for (int round = 0; round < 3; ++round)  // what was dropped as a branch at first comes again, as it would be asked for
+      for (int round = 0; round < 3;
+           ++round)  // what was dropped as a branch at first comes again, as it would be asked for
         for (const list::Node& n : all) {
           replica.deliver({n});
           if (random() % 3 != 0) continue;

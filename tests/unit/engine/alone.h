@@ -1,5 +1,5 @@
-// One engine whose ports only write down what is asked of them, and a creator who is nothing but a key: what comes in is
-// built by hand, node by node, and what goes out is seen in its order.
+// One engine whose ports only write down what is asked of them, and a creator who is nothing but a
+// key: what comes in is built by hand, node by node, and what goes out is seen in its order.
 #pragma once
 #include <doctest/doctest.h>
 
@@ -8,9 +8,9 @@
 
 #include "access/body.h"
 #include "access/manifest.h"
+#include "base/limits.h"
 #include "engine/engine.h"
 #include "memory_store.h"
-#include "base/limits.h"
 #include "sync/message.h"
 
 namespace ptwop::test {
@@ -19,8 +19,10 @@ namespace ptwop::test {
 class Disk : public MemoryStore {
  public:
   explicit Disk(std::vector<std::string>& log) : log_(log) {}
-  Result<std::optional<Bytes>> get(engine::Table table, BytesView key, engine::ReadMode mode = engine::ReadMode::any) const override {
-    if (!fail_reads_of.empty() && key.starts_with(fail_reads_of)) return fail(Code::corrupt, "cannot be read");
+  Result<std::optional<Bytes>> get(engine::Table table, BytesView key,
+                                   engine::ReadMode mode = engine::ReadMode::any) const override {
+    if (!fail_reads_of.empty() && key.starts_with(fail_reads_of))
+      return fail(Code::corrupt, "cannot be read");
     return MemoryStore::get(table, key, mode);
   }
   Result<void> commit(const engine::Changes& changes, bool sync) override {
@@ -56,8 +58,9 @@ class Alone : engine::Gossip, engine::BlockStore, Clock, Entropy {
   Alone() { start(); }
 
   void start() {
-    engine = std::make_unique<engine::Engine>(engine::Ports{disk, *this, *this, *this, *this},
-                                              std::move(*access::Identity::from_seed(Bytes(32, 'm'))));
+    engine =
+        std::make_unique<engine::Engine>(engine::Ports{disk, *this, *this, *this, *this},
+                                         std::move(*access::Identity::from_seed(Bytes(32, 'm'))));
     REQUIRE(engine->open().ok());
     engine->on_kubo({true, true});
     engine->turn();
@@ -72,7 +75,8 @@ class Alone : engine::Gossip, engine::BlockStore, Clock, Entropy {
     manifest.salt = Bytes(16, 's');
     manifest_block = access::seal_manifest(manifest, creator);
     engine::ChannelRef ref;
-    engine->join("/ptwop/" + manifest.cid.text(), "c", [&](Result<engine::ChannelRef> r) { ref = *r; });
+    engine->join("/ptwop/" + manifest.cid.text(), "c",
+                 [&](Result<engine::ChannelRef> r) { ref = *r; });
     engine->turn();
     sync::Nodes nodes;
     nodes.manifest = manifest_block;
@@ -84,7 +88,8 @@ class Alone : engine::Gossip, engine::BlockStore, Clock, Entropy {
   }
 
   /// The creator's next node in its `incarnation`-th list, after `last`.
-  list::Node node(std::vector<Bytes> ops, const list::Node* last = nullptr, uint8_t incarnation = 0, std::vector<list::At> seen = {}) {
+  list::Node node(std::vector<Bytes> ops, const list::Node* last = nullptr, uint8_t incarnation = 0,
+                  std::vector<list::At> seen = {}) {
     list::Node n;
     n.channel = manifest.cid;
     n.list = {creator.key(), {}, false};
@@ -103,7 +108,8 @@ class Alone : engine::Gossip, engine::BlockStore, Clock, Entropy {
     return n;
   }
   void deliver(decltype(sync::Message::body) body, bool by_stranger = false) {
-    static const access::Identity stranger = std::move(*access::Identity::from_seed(Bytes(32, 'x')));
+    static const access::Identity stranger =
+        std::move(*access::Identity::from_seed(Bytes(32, 'x')));
     const access::Identity& sender = by_stranger ? stranger : creator;
     sync::Message m;
     m.channel = manifest.cid;
@@ -136,7 +142,9 @@ class Alone : engine::Gossip, engine::BlockStore, Clock, Entropy {
     const auto it = stats.refused.find(kind);
     return it == stats.refused.end() ? 0 : it->second;
   }
-  size_t at(const std::string& what) const { return static_cast<size_t>(std::find(log.begin(), log.end(), what) - log.begin()); }
+  size_t at(const std::string& what) const {
+    return static_cast<size_t>(std::find(log.begin(), log.end(), what) - log.begin());
+  }
 
  private:
   uint64_t wall_ms() const override { return wall; }

@@ -1,5 +1,5 @@
-// Two and five replicas, every type, loss, duplication, reordering, absence and restarts, from seeds: when the faults
-// end, all are equal, and equal to what was acknowledged.
+// Two and five replicas, every type, loss, duplication, reordering, absence and restarts, from
+// seeds: when the faults end, all are equal, and equal to what was acknowledged.
 #include <doctest/doctest.h>
 
 #include <cstdlib>
@@ -30,19 +30,25 @@ void random_write(Network& net, size_t i, Channels& expect) {
   const uint64_t r = net.random();
   switch (r % 4) {
     case 0:
-      if (net[i].write(expect.addresses[0], types::log_type(), {types::log_add_op(number(r))}).ok()) ++expect.logged;
+      if (net[i].write(expect.addresses[0], types::log_type(), {types::log_add_op(number(r))}).ok())
+        ++expect.logged;
       break;
     case 1: {
       const auto by = static_cast<int64_t>(r >> 40) % 1000 - 500;
-      if (net[i].write(expect.addresses[1], types::count_type(), {types::count_add_op("k" + std::to_string(r / 8 % 3), by)}).ok())
+      if (net[i]
+              .write(expect.addresses[1], types::count_type(),
+                     {types::count_add_op("k" + std::to_string(r / 8 % 3), by)})
+              .ok())
         expect.added += by;
       break;
     }
     case 2:
-      (void)net[i].write(expect.addresses[2], types::kv_type(), {types::kv_put_op("k" + std::to_string(r / 8 % 10), number(r), {})});
+      (void)net[i].write(expect.addresses[2], types::kv_type(),
+                         {types::kv_put_op("k" + std::to_string(r / 8 % 10), number(r), {})});
       break;
     default:
-      (void)net[i].write(expect.addresses[2], types::kv_type(), {types::kv_del_op("k" + std::to_string(r / 8 % 10))});
+      (void)net[i].write(expect.addresses[2], types::kv_type(),
+                         {types::kv_del_op("k" + std::to_string(r / 8 % 10))});
   }
 }
 
@@ -53,7 +59,8 @@ bool equal(Network& net, const Channels& channels) {
       const auto other = net[i]->directory().find(address);
       if (first->nodes != other->nodes) return false;
       for (const auto table : {engine::Table::state, engine::Table::index, engine::Table::nodes})
-        if (net[0].store().dump(table, first->number) != net[i].store().dump(table, other->number)) return false;
+        if (net[0].store().dump(table, first->number) != net[i].store().dump(table, other->number))
+          return false;
     }
   }
   return true;
@@ -85,12 +92,15 @@ void run(size_t replicas, uint64_t seed) {
   CHECK(converged);
   for (size_t i = 0; i < replicas; ++i) {
     const auto log = net[i]->directory().find("log");
-    const auto entries = types::log_list(engine::StateView(net[i].store(), log->number), {}, 1000, false);
+    const auto entries =
+        types::log_list(engine::StateView(net[i].store(), log->number), {}, 1000, false);
     CHECK(entries->entries.size() == channels.logged);
     int64_t sum = 0;
     const auto count = net[i]->directory().find("count");
     for (int k = 0; k < 3; ++k)
-      sum += types::count_get(engine::StateView(net[i].store(), count->number), "k" + std::to_string(k))->value;
+      sum += types::count_get(engine::StateView(net[i].store(), count->number),
+                              "k" + std::to_string(k))
+                 ->value;
     CHECK(sum == channels.added);
     CHECK(net[i].info("log").missing == 0);
   }

@@ -18,9 +18,12 @@ Bytes text(std::string_view t) {
   return w.take();
 }
 
-std::vector<Bytes> put(std::string_view key, std::string_view value) { return {types::kv_put_op(key, text(value), {})}; }
+std::vector<Bytes> put(std::string_view key, std::string_view value) {
+  return {types::kv_put_op(key, text(value), {})};
+}
 
-std::optional<types::KvEntry> get(test::Replica& replica, const engine::ChannelRef& channel, std::string_view key) {
+std::optional<types::KvEntry> get(test::Replica& replica, const engine::ChannelRef& channel,
+                                  std::string_view key) {
   return *types::kv_get(engine::StateView(replica.store(), channel->number), key);
 }
 
@@ -49,22 +52,26 @@ TEST_CASE("writes of one turn become one node") {
   net[0].create("c", "count", true);
   std::vector<std::string> tokens;
   for (int i = 0; i < 10; ++i)
-    net[0]->write("c", types::count_type(), {types::count_add_op("k", 1)}, "", [&](Result<engine::Written> w) {
-      tokens.push_back(w->at);
-      CHECK(*w->result.value == static_cast<int64_t>(tokens.size()));
-    });
+    net[0]->write("c", types::count_type(), {types::count_add_op("k", 1)}, "",
+                  [&](Result<engine::Written> w) {
+                    tokens.push_back(w->at);
+                    CHECK(*w->result.value == static_cast<int64_t>(tokens.size()));
+                  });
   net[0]->turn();
   REQUIRE(tokens.size() == 10);
   for (const auto& token : tokens) CHECK(token == tokens[0]);
   CHECK(net[0].info("c").lists[0].count == 1);
 }
 
-TEST_CASE("a request carried out once is answered the same again, also in one turn and across a restart") {
+TEST_CASE(
+    "a request carried out once is answered the same again, also in one turn and across a "
+    "restart") {
   Network net(1, 3);
   const auto ref = net[0].create("c", "count");
   std::vector<engine::Written> answers;
   for (int i = 0; i < 2; ++i)
-    net[0]->write("c", types::count_type(), {types::count_add_op("k", 5)}, "id-1", [&](Result<engine::Written> w) { answers.push_back(*w); });
+    net[0]->write("c", types::count_type(), {types::count_add_op("k", 5)}, "id-1",
+                  [&](Result<engine::Written> w) { answers.push_back(*w); });
   net[0]->turn();
   net[0].restart();
   answers.push_back(*net[0].write("c", types::count_type(), {types::count_add_op("k", 5)}, "id-1"));
@@ -126,13 +133,15 @@ TEST_CASE("a token can be waited for before anything of the channel is here") {
     answer.reset();
     auto later = *list::At::from_token(at);
     later.position.number += 5;
-    net[1]->wait("notes", {later.token()}, 500, "", [&](Result<bool> r) { answer.emplace(std::move(r)); });
+    net[1]->wait("notes", {later.token()}, 500, "",
+                 [&](Result<bool> r) { answer.emplace(std::move(r)); });
     REQUIRE(net.run_until(2'000, [&] { return answer.has_value(); }));
     CHECK(answer->error().code == Code::not_reached);
   }
   SUBCASE("and the writer learns that another has it") {
     answer.reset();
-    net[0]->wait("notes", {at}, 20'000, "any", [&](Result<bool> r) { answer.emplace(std::move(r)); });
+    net[0]->wait("notes", {at}, 20'000, "any",
+                 [&](Result<bool> r) { answer.emplace(std::move(r)); });
     REQUIRE(net.run_until(300, [&] { return answer.has_value(); }));
     CHECK(answer->ok());
   }
@@ -145,13 +154,16 @@ TEST_CASE("leaving and joining again starts a new list and gets everything back"
   REQUIRE(net[0].grant("c", net[1].did(), "write").ok());
   REQUIRE(net.run_until(20'000, [&] { return net[1]->directory().find("c")->writable.load(); }));
   REQUIRE(net[1].write("c", types::count_type(), {types::count_add_op("k", 3)}).ok());
-  REQUIRE(net.run_until(20'000, [&] { return types::count_get(engine::StateView(net[0].store(), a->number), "k")->value == 3; }));
+  REQUIRE(net.run_until(20'000, [&] {
+    return types::count_get(engine::StateView(net[0].store(), a->number), "k")->value == 3;
+  }));
   bool left = false;
   net[1]->leave("c", [&](Result<bool> r) { left = r.ok(); });
   net[1]->turn();
   CHECK(left);
   CHECK(!net[1]->directory().find("c"));
-  for (const auto table : {engine::Table::nodes, engine::Table::state, engine::Table::index, engine::Table::outbox})
+  for (const auto table :
+       {engine::Table::nodes, engine::Table::state, engine::Table::index, engine::Table::outbox})
     CHECK(net[1].store().size(table) == 0);
   const auto b = net[1].join(a->address, "again");
   REQUIRE(net.run_until(20'000, [&] { return b->writable.load(); }));
@@ -176,14 +188,17 @@ TEST_CASE("a node over 64 KiB travels by CID") {
   for (const auto& [channel, message] : net.published) CHECK(message.size() < 100'000);
 }
 
-TEST_CASE("own stamps follow others, so that a write after a read wins, also with a clock that is behind") {
+TEST_CASE(
+    "own stamps follow others, so that a write after a read wins, also with a clock that is "
+    "behind") {
   Network net(2, 9);
   const auto a = net[0].create("notes", "kv", true);
   const auto b = net[1].join(a->address, "notes");
   net[1].clock_offset_ms = -60'000;
   REQUIRE(net[0].grant("notes", net[1].did(), "write").ok());
   REQUIRE(net[0].write("notes", types::kv_type(), put("k", "first")).ok());
-  REQUIRE(net.run_until(20'000, [&] { return b->writable.load() && get(net[1], b, "k").has_value(); }));
+  REQUIRE(
+      net.run_until(20'000, [&] { return b->writable.load() && get(net[1], b, "k").has_value(); }));
   REQUIRE(net[1].write("notes", types::kv_type(), put("k", "second")).ok());
   REQUIRE(net.run_until(20'000, [&] { return get(net[0], a, "k")->value == text("second"); }));
 }

@@ -3,9 +3,9 @@
 #include <algorithm>
 
 #include "replicas.h"
+#include "types/count.h"
 #include "types/kv.h"
 #include "types/log.h"
-#include "types/count.h"
 
 using namespace ptwop;
 using test::Network;
@@ -23,16 +23,21 @@ bool add(Network& net, size_t i, int64_t by) {
 
 }  // namespace
 
-TEST_CASE("an old copy of a folder that writes before it hears of its past is a fork: what both branches hold counts, once") {
+TEST_CASE(
+    "an old copy of a folder that writes before it hears of its past is a fork: what both branches "
+    "hold counts, once") {
   Network net(3, 21);
   const auto a = net[0].create("c", "count", true);
   for (size_t i = 1; i < 3; ++i) {
     net[i].join(a->address, "c");
     REQUIRE(net[0].grant("c", net[i].did(), "write").ok());
   }
-  REQUIRE(net.run_until(20'000, [&] { return net[1]->directory().find("c")->writable && net[2]->directory().find("c")->writable; }));
+  REQUIRE(net.run_until(20'000, [&] {
+    return net[1]->directory().find("c")->writable && net[2]->directory().find("c")->writable;
+  }));
   REQUIRE(add(net, 1, 1));
-  REQUIRE(net.run_until(20'000, [&] { return value(net, 0, a->address) == 1 && value(net, 2, a->address) == 1; }));
+  REQUIRE(net.run_until(
+      20'000, [&] { return value(net, 0, a->address) == 1 && value(net, 2, a->address) == 1; }));
   test::MemoryStore old;
   old.copy_from(net[1].store());
   net[2].set_online(false);
@@ -48,7 +53,8 @@ TEST_CASE("an old copy of a folder that writes before it hears of its past is a 
   net[0].set_online(true);
   const auto forked = [&](size_t i) {
     const auto lists = net[i].info("c").lists;
-    return std::any_of(lists.begin(), lists.end(), [&](const auto& l) { return l.cut == "fork" && l.writer == net[1].did(); });
+    return std::any_of(lists.begin(), lists.end(),
+                       [&](const auto& l) { return l.cut == "fork" && l.writer == net[1].did(); });
   };
   for (size_t i = 0; i < 3; ++i) {
     CHECK(net.run_until(60'000, [&] { return value(net, i, a->address) == 1111; }));
@@ -57,7 +63,8 @@ TEST_CASE("an old copy of a folder that writes before it hears of its past is a 
   }
   SUBCASE("its owner goes on in a new list") {
     REQUIRE(add(net, 1, 5));
-    for (size_t i = 0; i < 3; ++i) CHECK(net.run_until(30'000, [&] { return value(net, i, a->address) == 1116; }));
+    for (size_t i = 0; i < 3; ++i)
+      CHECK(net.run_until(30'000, [&] { return value(net, i, a->address) == 1116; }));
   }
   SUBCASE("a token beyond the cut cannot be reached") {
     std::optional<Result<bool>> answer;
@@ -66,7 +73,8 @@ TEST_CASE("an old copy of a folder that writes before it hears of its past is a 
     for (const auto& list : net[0].info("c").lists)
       if (list.cut == "fork") {
         const list::At at{list::ListId::from(*from_hex(list.list)), {2, 7}};
-        net[0]->wait("c", {at.token()}, 1'000, "", [&](Result<bool> r) { answer.emplace(std::move(r)); });
+        net[0]->wait("c", {at.token()}, 1'000, "",
+                     [&](Result<bool> r) { answer.emplace(std::move(r)); });
       }
     REQUIRE(net.run_until(3'000, [&] { return answer.has_value(); }));
     CHECK(answer->error().code == Code::unreachable);
@@ -91,7 +99,9 @@ TEST_CASE("an old copy that hears of its past first goes on in a new list: nothi
   for (const auto& list : net[0].info("c").lists) CHECK(list.cut.empty());
 }
 
-TEST_CASE("two copies of one folder that run side by side: what each wrote counts once everywhere, also after restarts") {
+TEST_CASE(
+    "two copies of one folder that run side by side: what each wrote counts once everywhere, also "
+    "after restarts") {
   for (uint64_t seed = 1; seed <= 5; ++seed) {
     CAPTURE(seed);
     Network net(4, seed, {.loss = 0.1, .duplicate = 0.1, .delay_ms_max = 50});
@@ -114,13 +124,16 @@ TEST_CASE("two copies of one folder that run side by side: what each wrote count
       if (net.random() % 4 == 0) net[net.random() % 4].restart();
     }
     for (size_t i = 0; i < 4; ++i) net[i].set_online(true);
-    for (size_t i = 0; i < 4; ++i) CHECK(net.run_until(120'000, [&] { return value(net, i, a->address) == sum; }));
+    for (size_t i = 0; i < 4; ++i)
+      CHECK(net.run_until(120'000, [&] { return value(net, i, a->address) == sum; }));
     net.run_ms(60'000);
     for (size_t i = 0; i < 4; ++i) CHECK(value(net, i, a->address) == sum);
   }
 }
 
-TEST_CASE("the creator's folder is copied: grants of both branches count, and so do the lists that were opened under them") {
+TEST_CASE(
+    "the creator's folder is copied: grants of both branches count, and so do the lists that were "
+    "opened under them") {
   Network net(4, 31);
   const auto a = net[0].create("c", "count");
   net[3].restart_as(net[0]);
@@ -141,7 +154,8 @@ TEST_CASE("the creator's folder is copied: grants of both branches count, and so
   REQUIRE(net.run_until(60'000, [&] { return value(net, 3, a->address) == 100; }));
   net[0].set_online(true);
   net[1].set_online(true);
-  for (size_t i = 0; i < 4; ++i) CHECK(net.run_until(120'000, [&] { return value(net, i, a->address) == 110; }));
+  for (size_t i = 0; i < 4; ++i)
+    CHECK(net.run_until(120'000, [&] { return value(net, i, a->address) == 110; }));
   REQUIRE(add(net, 1, 1));
   REQUIRE(add(net, 2, 1));
   REQUIRE(add(net, 0, 1'000));
@@ -156,7 +170,9 @@ TEST_CASE("the creator's folder is copied: grants of both branches count, and so
 TEST_CASE("what is written again keeps its time and its ids") {
   Network net(2, 41);
   const auto log = net[0].create("l", "log"), kv = net[0].create("k", "kv");
-  const auto put = [&](const char* value) { return net[0].write("k", types::kv_type(), {types::kv_put_op("key", value, std::nullopt)}); };
+  const auto put = [&](const char* value) {
+    return net[0].write("k", types::kv_type(), {types::kv_put_op("key", value, std::nullopt)});
+  };
   test::MemoryStore old;
   old.copy_from(net[0].store());
   const auto entry = net[0].write("l", types::log_type(), {types::log_add_op("\x01")});
@@ -166,10 +182,12 @@ TEST_CASE("what is written again keeps its time and its ids") {
   net[1].join(log->address, "l");
   net[1].join(kv->address, "k");
   const auto entry_of = [&](size_t i) {
-    return types::log_get(engine::StateView(net[i].store(), net[i]->directory().find("l")->number), *types::log_id_from(*entry->result.id));
+    return types::log_get(engine::StateView(net[i].store(), net[i]->directory().find("l")->number),
+                          *types::log_id_from(*entry->result.id));
   };
   const auto key_of = [&](size_t i) {
-    return *types::kv_get(engine::StateView(net[i].store(), net[i]->directory().find("k")->number), "key");
+    return *types::kv_get(engine::StateView(net[i].store(), net[i]->directory().find("k")->number),
+                          "key");
   };
   REQUIRE(net.run_until(60'000, [&] { return entry_of(1).ok() && key_of(1); }));
   const auto before = *key_of(1);
@@ -178,17 +196,21 @@ TEST_CASE("what is written again keeps its time and its ids") {
   net.now_ms += 5;
   const auto other = net[0].write("l", types::log_type(), {types::log_add_op("\x02")});
   REQUIRE(other.ok());
-  REQUIRE(net[0].write("k", types::kv_type(), {types::kv_put_op("other", "\x02", std::nullopt)}).ok());
+  REQUIRE(
+      net[0].write("k", types::kv_type(), {types::kv_put_op("other", "\x02", std::nullopt)}).ok());
   for (size_t i = 0; i < 2; ++i) {
     CHECK(net.run_until(120'000, [&] { return entry_of(i).ok() && key_of(i); }));
     CHECK(key_of(i)->id == before.id);
     CHECK(key_of(i)->value == "\x01");
-    const auto page = types::log_list(engine::StateView(net[i].store(), net[i]->directory().find("l")->number), std::nullopt, 10, false);
+    const auto page =
+        types::log_list(engine::StateView(net[i].store(), net[i]->directory().find("l")->number),
+                        std::nullopt, 10, false);
     CHECK(page->entries.size() == 2);
   }
   // What was answered before the fork is still true.
   std::optional<Result<bool>> reached;
-  net[1]->wait("l", {entry->at, other->at}, 60'000, "", [&](Result<bool> r) { reached.emplace(std::move(r)); });
+  net[1]->wait("l", {entry->at, other->at}, 60'000, "",
+               [&](Result<bool> r) { reached.emplace(std::move(r)); });
   REQUIRE(net.run_until(61'000, [&] { return reached.has_value(); }));
   CHECK(reached->ok());
 }

@@ -1,4 +1,5 @@
-// What comes in from the network is refused, counted, and has no effect on state or on the next good message.
+// What comes in from the network is refused, counted, and has no effect on state or on the next
+// good message.
 #include <doctest/doctest.h>
 
 #include "access/body.h"
@@ -28,8 +29,10 @@ struct Stage {
   Stage() {
     a = net[0].create("notes", "kv", true);
     b = net[1].join(a->address, "notes");
-    REQUIRE(net[0].write("notes", types::kv_type(), {types::kv_put_op("k", text("good"), {})}).ok());
-    REQUIRE(net.run_until(20'000, [&] { return b->nodes.load() == a->nodes.load() && b->nodes.load() == 1; }));
+    REQUIRE(
+        net[0].write("notes", types::kv_type(), {types::kv_put_op("k", text("good"), {})}).ok());
+    REQUIRE(net.run_until(
+        20'000, [&] { return b->nodes.load() == a->nodes.load() && b->nodes.load() == 1; }));
   }
 
   Bytes message(std::variant<sync::Nodes, sync::ClockMessage, sync::Want> body) {
@@ -62,9 +65,12 @@ struct Stage {
 
   void unharmed() {
     net.run_ms(3'000);
-    CHECK(types::kv_get(engine::StateView(net[1].store(), b->number), "k").value()->value == text("good"));
+    CHECK(types::kv_get(engine::StateView(net[1].store(), b->number), "k").value()->value ==
+          text("good"));
     CHECK(b->nodes.load() == 1);
-    REQUIRE(net[0].write("notes", types::kv_type(), {types::kv_put_op("after", text("fine"), {})}).ok());
+    REQUIRE(net[0]
+                .write("notes", types::kv_type(), {types::kv_put_op("after", text("fine"), {})})
+                .ok());
     CHECK(net.run_until(20'000, [&] { return b->nodes.load() == 2; }));
   }
 };
@@ -119,11 +125,13 @@ TEST_CASE_FIXTURE(Stage, "a stranger's node that names a grant which does not ex
   unharmed();
 }
 
-TEST_CASE_FIXTURE(Stage, "a node forged in the creator's name, at the end of its list and in the middle") {
+TEST_CASE_FIXTURE(Stage,
+                  "a node forged in the creator's name, at the end of its list and in the middle") {
   for (const uint64_t number : {1, 2, 3}) {
     list::Node n = node(stranger, number);
     n.list.writer = net[0]->identity().key();
-    const auto held = list::decode(net[0].store().dump(engine::Table::nodes, a->number).begin()->second);
+    const auto held =
+        list::decode(net[0].store().dump(engine::Table::nodes, a->number).begin()->second);
     n.list = held->list;
     if (number > 1) n.prev = held->cid;
     n.time = held->time + number;
@@ -151,7 +159,8 @@ TEST_CASE_FIXTURE(Stage, "a node of another channel, and one that is not canonic
 
 TEST_CASE_FIXTURE(Stage, "a clock with huge numbers of known and unknown lists") {
   sync::ClockMessage clock;
-  for (uint8_t i = 0; i < 200; ++i) clock.entries.push_back({{list::ListId{{i}}, {UINT64_MAX, i}}, i});
+  for (uint8_t i = 0; i < 200; ++i)
+    clock.entries.push_back({{list::ListId{{i}}, {UINT64_MAX, i}}, i});
   const auto id = list::ListId::from(*from_hex(net[0].info("notes").lists[0].list));
   clock.entries.push_back({{id, {UINT64_MAX, 1}}, 1});
   for (int i = 0; i < 20; ++i) {

@@ -26,7 +26,9 @@ struct Count : Alone {
 
 }  // namespace
 
-TEST_CASE_FIXTURE(Count, "each node counts once, however often and in whatever order it comes, also after a restart") {
+TEST_CASE_FIXTURE(
+    Count,
+    "each node counts once, however often and in whatever order it comes, also after a restart") {
   const list::Node one = node(add(1)), two = node(add(10), &one), three = node(add(100), &two);
   deliver({three, one});
   CHECK(value() == 1);
@@ -56,7 +58,8 @@ TEST_CASE_FIXTURE(Count, "a run is good by one signature at its end, and not wit
   CHECK(value() == 111);
 }
 
-TEST_CASE_FIXTURE(Count, "a node whose predecessor is another, or whose time does not rise, is not taken") {
+TEST_CASE_FIXTURE(
+    Count, "a node whose predecessor is another, or whose time does not rise, is not taken") {
   const list::Node one = node(add(1));
   list::Node other = node(add(5));
   list::Node two = node(add(10), &other);
@@ -96,7 +99,9 @@ TEST_CASE_FIXTURE(Count, "an unsigned node of the future does not keep the genui
   CHECK(value() == 11);
 }
 
-TEST_CASE_FIXTURE(Count, "forged nodes behind genuine ones that wait do not keep the genuine ones from applying") {
+TEST_CASE_FIXTURE(
+    Count,
+    "forged nodes behind genuine ones that wait do not keep the genuine ones from applying") {
   const list::Node one = node(add(1)), two = node(add(10), &one), three = node(add(100), &two);
   std::vector<list::Node> forged;
   forged.reserve(100);
@@ -114,9 +119,11 @@ TEST_CASE_FIXTURE(Count, "forged nodes behind genuine ones that wait do not keep
   CHECK(value() == 111);
 }
 
-TEST_CASE_FIXTURE(Count, "a node waits ten seconds for what it had seen, and all who name it wait but once") {
+TEST_CASE_FIXTURE(
+    Count, "a node waits ten seconds for what it had seen, and all who name it wait but once") {
   const list::Node absent = node(add(1), nullptr, 9);
-  const list::Node one = node(add(10), nullptr, 1, {absent.at()}), two = node(add(100), &one, 1, {absent.at()});
+  const list::Node one = node(add(10), nullptr, 1, {absent.at()}),
+                   two = node(add(100), &one, 1, {absent.at()});
   deliver({one, two});
   run_ms(9'000);
   CHECK(value() == 0);
@@ -149,7 +156,10 @@ TEST_CASE_FIXTURE(Count, "what is over is not waited for again, and a later wait
 }
 
 TEST_CASE_FIXTURE(Count, "a void node keeps its number and changes nothing") {
-  const std::vector<std::vector<Bytes>> bodies = {{types::kv_put_op("k", "\1", {})}, {types::count_add_op("k", 5), "\1"}, {"\x83" "cincak\1"}};
+  const std::vector<std::vector<Bytes>> bodies = {{types::kv_put_op("k", "\1", {})},
+                                                  {types::count_add_op("k", 5), "\1"},
+                                                  {"\x83"
+                                                   "cincak\1"}};
   list::Node last = node(add(1));
   deliver({last});
   int64_t expect = 1;
@@ -157,7 +167,11 @@ TEST_CASE_FIXTURE(Count, "a void node keeps its number and changes nothing") {
     const list::Node bad = node(ops, &last);
     last = node(add(10), &bad);
     deliver({bad, last});
-    expect += ops.size() == 1 && ops[0].starts_with("\x83" "cinc") ? 11 : 10;
+    expect += ops.size() == 1 && ops[0].starts_with(
+                                     "\x83"
+                                     "cinc")
+                  ? 11
+                  : 10;
     CHECK(value() == expect);
   }
   list::Node garbage = node(add(1), &last);
@@ -179,7 +193,10 @@ TEST_CASE("a body in clear is void in a private channel, and waits for no key") 
   struct Chance final : Entropy {
     void fill(unsigned char* out, size_t size) override { std::fill_n(out, size, 7); }
   } chance;
-  list::Node epoch = a.node({access::make_epoch(a.manifest.cid, {a.creator.key(), a.engine->identity().key()}, chance)->op}, nullptr, 3);
+  list::Node epoch = a.node(
+      {access::make_epoch(a.manifest.cid, {a.creator.key(), a.engine->identity().key()}, chance)
+           ->op},
+      nullptr, 3);
   epoch.list.control = true;
   a.deliver({a.signed_(epoch)});
   a.run_ms(1'000);
@@ -188,8 +205,11 @@ TEST_CASE("a body in clear is void in a private channel, and waits for no key") 
   CHECK(ref->nodes == 2);
 }
 
-TEST_CASE_FIXTURE(Count, "two nodes after one: from there on nothing counts, whichever came first, and the proof is passed on") {
-  const list::Node one = node(add(1)), left = node(add(10), &one), right = node(add(100), &one), on = node(add(1'000), &left);
+TEST_CASE_FIXTURE(Count,
+                  "two nodes after one: from there on nothing counts, whichever came first, and "
+                  "the proof is passed on") {
+  const list::Node one = node(add(1)), left = node(add(10), &one), right = node(add(100), &one),
+                   on = node(add(1'000), &left);
   SUBCASE("") { deliver({one, left, on, right}); }
   SUBCASE("") { deliver({one, right, left, on}); }
   SUBCASE("") {
@@ -238,13 +258,16 @@ TEST_CASE_FIXTURE(Count, "a token of another branch, or beyond the cut, is never
   CHECK(wait(other) == Code::not_reached);
 }
 
-TEST_CASE_FIXTURE(Count, "who sends old nodes has not said that it holds the new ones, and strangers' words count for nothing") {
+TEST_CASE_FIXTURE(Count,
+                  "who sends old nodes has not said that it holds the new ones, and strangers' "
+                  "words count for nothing") {
   const list::Node one = node(add(1)), two = node(add(1), &one);
   deliver({one, two});
   engine->turn();
   const auto any_has = [&] {
     std::optional<Result<bool>> answer;
-    engine->wait("c", {two.at().token()}, 500, "any", [&](Result<bool> r) { answer.emplace(std::move(r)); });
+    engine->wait("c", {two.at().token()}, 500, "any",
+                 [&](Result<bool> r) { answer.emplace(std::move(r)); });
     run_ms(1'000);
     return answer->ok();
   };
@@ -260,7 +283,8 @@ TEST_CASE_FIXTURE(Count, "who sends old nodes has not said that it holds the new
   deliver({one});
   engine->turn();
   std::optional<Result<bool>> answer;
-  engine->wait("c", {three.at().token()}, 500, access::did_from(creator.key()), [&](Result<bool> r) { answer.emplace(std::move(r)); });
+  engine->wait("c", {three.at().token()}, 500, access::did_from(creator.key()),
+               [&](Result<bool> r) { answer.emplace(std::move(r)); });
   run_ms(1'000);
   CHECK_FALSE(answer->ok());
 }
@@ -304,7 +328,8 @@ TEST_CASE_FIXTURE(Count, "empty wants do not pile up answers") {
 
 TEST_CASE("a stranger's clock does not make a writer begin a new list") {
   Alone a;
-  a.engine->create("c", "count", true, [&](Result<engine::ChannelRef> r) { a.manifest.cid = (*r)->cid; });
+  a.engine->create("c", "count", true,
+                   [&](Result<engine::ChannelRef> r) { a.manifest.cid = (*r)->cid; });
   a.engine->turn();
   for (int i = 0; i < 3; ++i) {
     a.engine->write("c", types::count_type(), add(), "", [](Result<engine::Written>) {});
@@ -323,11 +348,15 @@ TEST_CASE("a writer whose clock was far ahead is heard again once it is right") 
   a.engine->turn();
   const auto write_ms = [&] {
     std::string at;
-    a.engine->write("c", types::count_type(), add(), "", [&](Result<engine::Written> w) { at = w->at; });
+    a.engine->write("c", types::count_type(), add(), "",
+                    [&](Result<engine::Written> w) { at = w->at; });
     a.engine->turn();
     const list::At token = *list::At::from_token(at);
     const auto channel = a.engine->directory().find("c");
-    return list::decode(**a.disk.get(engine::Table::nodes, engine::node_key(channel->number, token.list, token.position.number)))->time_ms();
+    return list::decode(
+               **a.disk.get(engine::Table::nodes,
+                            engine::node_key(channel->number, token.list, token.position.number)))
+        ->time_ms();
   };
   CHECK(write_ms() == a.wall);
   a.wall += uint64_t{10} * 365 * 86'400'000;
@@ -339,12 +368,16 @@ TEST_CASE("a writer whose clock was far ahead is heard again once it is right") 
 TEST_CASE("a creator who left and joined again grants nothing until the channel's key is here") {
   Alone a;
   std::string address;
-  a.engine->create("c", "count", false, [&](Result<engine::ChannelRef> r) { address = (*r)->address; });
+  a.engine->create("c", "count", false,
+                   [&](Result<engine::ChannelRef> r) { address = (*r)->address; });
   a.engine->turn();
   const auto channel = a.engine->directory().find("c");
   const Bytes record = a.disk.dump(engine::Table::nodes, channel->number).begin()->second;
   const auto cid = channel->cid;
-  const Bytes manifest = engine::decode_channel(**a.disk.get(engine::Table::meta, engine::meta_key('c', channel->number)))->manifest;
+  const Bytes manifest =
+      engine::decode_channel(
+          **a.disk.get(engine::Table::meta, engine::meta_key('c', channel->number)))
+          ->manifest;
   a.engine->leave("c", [](Result<bool>) {});
   a.engine->turn();
   a.engine->join(address, "c", [](Result<engine::ChannelRef>) {});
@@ -355,14 +388,16 @@ TEST_CASE("a creator who left and joined again grants nothing until the channel'
   a.deliver(nodes, true);
   a.engine->turn();
   std::optional<Result<std::string>> granted;
-  a.engine->grant("c", access::did_from(a.creator.key()), "write", [&](Result<std::string> r) { granted.emplace(std::move(r)); });
+  a.engine->grant("c", access::did_from(a.creator.key()), "write",
+                  [&](Result<std::string> r) { granted.emplace(std::move(r)); });
   a.engine->turn();
   CHECK_FALSE(granted->ok());
   nodes = {};
   nodes.nodes = {record};
   a.deliver(nodes, true);
   a.run_ms(1'000);
-  a.engine->grant("c", access::did_from(a.creator.key()), "write", [&](Result<std::string> r) { granted.emplace(std::move(r)); });
+  a.engine->grant("c", access::did_from(a.creator.key()), "write",
+                  [&](Result<std::string> r) { granted.emplace(std::move(r)); });
   a.engine->turn();
   CHECK(granted->ok());
 }
@@ -373,9 +408,11 @@ TEST_CASE("operations of one node leave the same here and there, the later one w
   ipld::CborWriter one, two;
   one.unsigned_integer(1);
   two.unsigned_integer(2);
-  const std::vector<Bytes> ops[] = {{types::log_add_op(one.out()), types::log_add_op(two.out()), types::log_add_op(one.out())},
-                                    {types::count_add_op("k", 1), types::count_add_op("k", 2)},
-                                    {types::kv_put_op("k", one.out(), {}), types::kv_put_op("k", two.out(), {}), types::kv_put_op("l", one.out(), {}), types::kv_del_op("l")}};
+  const std::vector<Bytes> ops[] = {
+      {types::log_add_op(one.out()), types::log_add_op(two.out()), types::log_add_op(one.out())},
+      {types::count_add_op("k", 1), types::count_add_op("k", 2)},
+      {types::kv_put_op("k", one.out(), {}), types::kv_put_op("k", two.out(), {}),
+       types::kv_put_op("l", one.out(), {}), types::kv_del_op("l")}};
   for (int i = 0; i < 3; ++i) {
     const auto here = net[0].create(names[i], names[i], i == 1);
     const auto there = net[1].join(here->address, names[i]);
@@ -386,16 +423,21 @@ TEST_CASE("operations of one node leave the same here and there, the later one w
     for (const auto table : {engine::Table::state, engine::Table::index})
       CHECK(net[0].store().dump(table, here->number) == net[1].store().dump(table, there->number));
     if (i == 0) CHECK(net[0].store().dump(engine::Table::state, here->number).size() == 3);
-    if (i == 2) CHECK(types::kv_get(engine::StateView(net[0].store(), here->number), "k").value()->value == two.out());
+    if (i == 2)
+      CHECK(types::kv_get(engine::StateView(net[0].store(), here->number), "k").value()->value ==
+            two.out());
   }
 }
 
 TEST_CASE("an old copy of a folder does not continue its list once it hears of more") {
   Alone a;
-  a.engine->create("c", "count", true, [&](Result<engine::ChannelRef> r) { a.manifest.cid = (*r)->cid; });
-  a.engine->grant("c", access::did_from(a.creator.key()), "write", [](Result<std::string> r) { REQUIRE(r.ok()); });
+  a.engine->create("c", "count", true,
+                   [&](Result<engine::ChannelRef> r) { a.manifest.cid = (*r)->cid; });
+  a.engine->grant("c", access::did_from(a.creator.key()), "write",
+                  [](Result<std::string> r) { REQUIRE(r.ok()); });
   const auto write = [&] {
-    a.engine->write("c", types::count_type(), add(), "", [](Result<engine::Written> w) { REQUIRE(w.ok()); });
+    a.engine->write("c", types::count_type(), add(), "",
+                    [](Result<engine::Written> w) { REQUIRE(w.ok()); });
     a.engine->turn();
   };
   write();

@@ -9,7 +9,8 @@
 using namespace ptwop;
 using engine::Table;
 
-TEST_CASE("a scan shows what is pending in place of what is stored, in both directions, for any bounds") {
+TEST_CASE(
+    "a scan shows what is pending in place of what is stored, in both directions, for any bounds") {
   std::mt19937 random(7);
   for (int round = 0; round < 300; ++round) {
     test::MemoryStore store;
@@ -34,7 +35,9 @@ TEST_CASE("a scan shows what is pending in place of what is stored, in both dire
     if (until < from) std::swap(from, until);
     for (const bool reverse : {false, true}) {
       const size_t limit = 1 + random() % 8;
-      std::vector<std::pair<Bytes, Bytes>> want(expect.lower_bound(from), expect.lower_bound(until)), got;
+      std::vector<std::pair<Bytes, Bytes>> want(expect.lower_bound(from),
+                                                expect.lower_bound(until)),
+          got;
       if (reverse) std::reverse(want.begin(), want.end());
       if (want.size() > limit) want.resize(limit);
       (void)txn.scan(Table::state, from, until, reverse, [&](BytesView key, BytesView value) {

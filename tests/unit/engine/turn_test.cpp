@@ -1,4 +1,5 @@
-// What a turn promises: nothing is answered, shown to others or given to Kubo that could still be lost.
+// What a turn promises: nothing is answered, shown to others or given to Kubo that could still be
+// lost.
 #include "alone.h"
 #include "types/count.h"
 #include "types/kv.h"
@@ -17,16 +18,21 @@ struct Own : Alone {
     engine->turn();
     log.clear();
   }
-  void write(std::vector<Bytes> ops, std::string request = "", const types::Type& type = types::count_type()) {
+  void write(std::vector<Bytes> ops, std::string request = "",
+             const types::Type& type = types::count_type()) {
     engine->write("c", type, std::move(ops), std::move(request), [this](Result<engine::Written> r) {
       log.push_back(r.ok() ? "answer" : "refusal");
       answers.push_back(std::move(r));
     });
   }
-  int64_t value() { return types::count_get(engine::StateView(disk, engine->directory().find("c")->number), "k")->value; }
+  int64_t value() {
+    return types::count_get(engine::StateView(disk, engine->directory().find("c")->number), "k")
+        ->value;
+  }
   bool put_own_node() {
     return std::any_of(puts.begin(), puts.end(), [](const auto& put) {
-      return std::any_of(put.second.begin(), put.second.end(), [](const auto& block) { return list::decode(block.bytes).ok(); });
+      return std::any_of(put.second.begin(), put.second.end(),
+                         [](const auto& block) { return list::decode(block.bytes).ok(); });
     });
   }
 };
@@ -46,7 +52,8 @@ TEST_CASE_FIXTURE(Own, "a write is durable before it is answered and before anyt
   CHECK(at("publish") < log.size());
 }
 
-TEST_CASE_FIXTURE(Own, "after a failed commit nothing went out, and what follows is as if it had not been") {
+TEST_CASE_FIXTURE(
+    Own, "after a failed commit nothing went out, and what follows is as if it had not been") {
   run_ms(500);
   log.clear();
   puts.clear();
@@ -109,7 +116,9 @@ TEST_CASE("what others sent is durable before anything says that it is here") {
   CHECK(a.at("durable") < a.at("publish"));
 }
 
-TEST_CASE_FIXTURE(Own, "a large own node that is wanted in the turn in which it is written goes to Kubo after the commit") {
+TEST_CASE_FIXTURE(Own,
+                  "a large own node that is wanted in the turn in which it is written goes to Kubo "
+                  "after the commit") {
   std::string big(200'000, 'x');
   std::mt19937_64 random(1);
   for (char& c : big) c = static_cast<char>('a' + random() % 26);
@@ -118,7 +127,8 @@ TEST_CASE_FIXTURE(Own, "a large own node that is wanted in the turn in which it 
   engine->create("k", "kv", true, [&](Result<engine::ChannelRef> r) { manifest.cid = (*r)->cid; });
   engine->turn();
   const auto put = [&](std::string key) {
-    engine->write("k", types::kv_type(), {types::kv_put_op(key, w.out(), {})}, "", [](Result<engine::Written>) {});
+    engine->write("k", types::kv_type(), {types::kv_put_op(key, w.out(), {})}, "",
+                  [](Result<engine::Written>) {});
   };
   put("before");
   engine->turn();
@@ -138,7 +148,8 @@ TEST_CASE_FIXTURE(Own, "a large own node that is wanted in the turn in which it 
   CHECK_FALSE(put_own_node());
 }
 
-TEST_CASE_FIXTURE(Own, "own nodes reach Kubo after a restart, after a refusal, and after it was away") {
+TEST_CASE_FIXTURE(Own,
+                  "own nodes reach Kubo after a restart, after a refusal, and after it was away") {
   engine->on_kubo({false, false});
   write(add());
   engine->turn();
@@ -179,7 +190,8 @@ TEST_CASE_FIXTURE(Own, "own nodes reach Kubo after a restart, after a refusal, a
   CHECK_FALSE(put_own_node());
 }
 
-TEST_CASE_FIXTURE(Own, "leaving a channel whose nodes are on their way to Kubo does not stop the others'") {
+TEST_CASE_FIXTURE(
+    Own, "leaving a channel whose nodes are on their way to Kubo does not stop the others'") {
   engine->create("other", "count", true, [](Result<engine::ChannelRef>) {});
   write(add());
   engine->turn();
@@ -190,7 +202,8 @@ TEST_CASE_FIXTURE(Own, "leaving a channel whose nodes are on their way to Kubo d
   for (const auto& [ticket, blocks] : std::exchange(puts, {})) engine->on_stored(ticket, true);
   run_ms(1'000);
   CHECK(engine->stats().outbox == 0);
-  engine->write("other", types::count_type(), add(), "", [](Result<engine::Written> r) { CHECK(r.ok()); });
+  engine->write("other", types::count_type(), add(), "",
+                [](Result<engine::Written> r) { CHECK(r.ok()); });
   engine->turn();
   run_ms(2'000);
   CHECK(put_own_node());
@@ -280,13 +293,15 @@ TEST_CASE_FIXTURE(Own, "the boot counter rises with every start, also when the c
   }
 }
 
-TEST_CASE_FIXTURE(Own, "a node that is lost from the store stops its own channel only, and says so") {
+TEST_CASE_FIXTURE(Own,
+                  "a node that is lost from the store stops its own channel only, and says so") {
   engine->create("private", "count", false, [](Result<engine::ChannelRef> r) { REQUIRE(r.ok()); });
   engine->turn();
   const engine::ChannelRef ref = engine->directory().find("private");
   const auto write_to = [&](const std::string& channel) {
     answers.clear();
-    engine->write(channel, types::count_type(), add(), "", [this](Result<engine::Written> r) { answers.push_back(std::move(r)); });
+    engine->write(channel, types::count_type(), add(), "",
+                  [this](Result<engine::Written> r) { answers.push_back(std::move(r)); });
     engine->turn();
     return answers.back();
   };
@@ -294,7 +309,8 @@ TEST_CASE_FIXTURE(Own, "a node that is lost from the store stops its own channel
   // Its control list is read at a start: the channel's key is in there.
   Bytes lost;
   for (const auto& [key, block] : disk.dump(engine::Table::nodes, ref->number))
-    if (const auto node = list::decode(block); node && node->list.control) lost = engine::channel_prefix(ref->number) + key;
+    if (const auto node = list::decode(block); node && node->list.control)
+      lost = engine::channel_prefix(ref->number) + key;
   REQUIRE(!lost.empty());
   const Bytes block = **disk.get(engine::Table::nodes, lost);
   REQUIRE(disk.commit({{engine::Change::Kind::erase, engine::Table::nodes, lost, {}}}, true).ok());
@@ -312,7 +328,8 @@ TEST_CASE_FIXTURE(Own, "a node that is lost from the store stops its own channel
   SUBCASE("it is there again when the node is") {
     run_ms(5'000);
     CHECK(write_to("private").error().code == Code::corrupt);
-    REQUIRE(disk.commit({{engine::Change::Kind::put, engine::Table::nodes, lost, block}}, true).ok());
+    REQUIRE(
+        disk.commit({{engine::Change::Kind::put, engine::Table::nodes, lost, block}}, true).ok());
     run_ms(60'000);
     CHECK(write_to("private").ok());
     CHECK(info("private").damaged.empty());

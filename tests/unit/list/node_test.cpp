@@ -33,7 +33,8 @@ Node second_node() {
   Node node = first_node();
   node.number = 2;
   node.prev = ipld::Cid::of(list::encode(first_node()));
-  node.seen = {{filled<list::ListId>(7), {5, 0x0102030405060708}}, {filled<list::ListId>(6), {limits::kNumberMax, UINT64_MAX}}};
+  node.seen = {{filled<list::ListId>(7), {5, 0x0102030405060708}},
+               {filled<list::ListId>(6), {limits::kNumberMax, UINT64_MAX}}};
   return node;
 }
 
@@ -75,7 +76,8 @@ TEST_CASE("a node comes back from its block as it was") {
 
 TEST_CASE("a list's id covers channel, writer, incarnation and kind") {
   const Node node = first_node();
-  const Bytes text = Bytes("ptwop/list/1\0", 13) + Bytes(node.channel.bytes()) + Bytes(32, '\1') + Bytes(8, '\2') + '\0';
+  const Bytes text = Bytes("ptwop/list/1\0", 13) + Bytes(node.channel.bytes()) + Bytes(32, '\1') +
+                     Bytes(8, '\2') + '\0';
   const auto id = list::list_id(node.channel, node.list);
   CHECK(Bytes(id.view()) == ipld::sha256(text).substr(0, 16));
   list::ListName other = node.list;
@@ -95,7 +97,8 @@ TEST_CASE("the signature covers all but itself, the clear part neither body nor 
   const auto differs = [&](auto change) {
     Node other = node;
     change(other);
-    return std::pair(list::encode_unsigned(other) != list::encode_unsigned(node), list::encode_clear(other) != list::encode_clear(node));
+    return std::pair(list::encode_unsigned(other) != list::encode_unsigned(node),
+                     list::encode_clear(other) != list::encode_clear(node));
   };
   const std::pair both(true, true), none(false, false);
   CHECK(differs([](Node& n) { n.signature.raw[0] ^= 1; }) == none);
@@ -136,7 +139,8 @@ TEST_CASE("members that do not agree with each other are refused") {
 
 TEST_CASE("limits: 64 positions seen, and the body") {
   Node node = first_node();
-  for (size_t i = 0; i < limits::kSeenMax; ++i) node.seen.push_back({filled<list::ListId>(static_cast<uint8_t>(i)), {1, i}});
+  for (size_t i = 0; i < limits::kSeenMax; ++i)
+    node.seen.push_back({filled<list::ListId>(static_cast<uint8_t>(i)), {1, i}});
   CHECK(!refused(node));
   node.seen.push_back({filled<list::ListId>(200), {1, 1}});
   CHECK(refused(node));
@@ -160,9 +164,11 @@ TEST_CASE("nothing but the one canonical form is read") {
   std::mt19937 random(11);
   for (const Node& node : {first_node(), second_node(), sealed_node()}) {
     const Bytes block = list::encode(node);
-    for (size_t size = 0; size < block.size(); ++size) CHECK_FALSE(list::decode(block.substr(0, size)).ok());
+    for (size_t size = 0; size < block.size(); ++size)
+      CHECK_FALSE(list::decode(block.substr(0, size)).ok());
     CHECK_FALSE(list::decode(block + '\0').ok());
-    // A prev in a first node, a nonce without an epoch: a pair more than the head says, and the head to match.
+    // A prev in a first node, a nonce without an epoch: a pair more than the head says, and the
+    // head to match.
     for (size_t round = 0; round < 20'000; ++round) {
       Bytes other = block;
       other[random() % other.size()] = static_cast<char>(random());
@@ -182,6 +188,12 @@ TEST_CASE("nothing but the one canonical form is read") {
   CHECK_FALSE(list::decode(patched("dkindddata", "dkindddate")).ok());
   CHECK_FALSE(list::decode(patched("fnumber\x01", BytesView("fnumber\x18\x01", 9))).ok());
   // Well-formed maps with a member that does not belong there.
-  CHECK_FALSE(list::decode("\xaa" + patched("dseen", "dprevX$" + Bytes(first_node().channel.bytes()) + "dseen").substr(1)).ok());
-  CHECK_FALSE(list::decode("\xaa" + patched("fnumber", "enonceX\x18" + Bytes(24, 'n') + "fnumber").substr(1)).ok());
+  CHECK_FALSE(
+      list::decode(
+          "\xaa" +
+          patched("dseen", "dprevX$" + Bytes(first_node().channel.bytes()) + "dseen").substr(1))
+          .ok());
+  CHECK_FALSE(list::decode("\xaa" +
+                           patched("fnumber", "enonceX\x18" + Bytes(24, 'n') + "fnumber").substr(1))
+                  .ok());
 }

@@ -14,8 +14,7 @@ const std::string kGetBig = R"({"jsonrpc":"2.0","id":1,"method":"kv.get","params
 /// Makes the channel `a` whose key `big` holds that many bytes.
 void put_big(Client& client, size_t size) {
   client.call("channel.create", R"(["a","kv"])");
-  client.call("kv.put",
-              R"({"channel":"a","key":"big","value":")" + std::string(size, 'x') + "\"}");
+  client.call("kv.put", R"({"channel":"a","key":"big","value":")" + std::string(size, 'x') + "\"}");
 }
 
 }  // namespace

@@ -312,5 +312,6 @@ TEST_CASE("what was no good as it came from Kubo is counted") {
   daemon.on_loop([&] { daemon.backend.kubo_refused = [] { return uint64_t{3}; }; });
   CHECK(member(client.call("system.stats"), "refused") == R"({"kubo":3})");
   daemon.on_loop([&] { daemon.backend.messages_dropped = [] { return uint64_t{7}; }; });
-  CHECK(member(client.call("system.stats"), "messages").find(R"("dropped":7)") != std::string::npos);
+  CHECK(member(client.call("system.stats"), "messages").find(R"("dropped":7)") !=
+        std::string::npos);
 }

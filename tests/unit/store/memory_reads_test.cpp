@@ -13,7 +13,9 @@ TEST_CASE("under MemoryOnly a read gives what is in memory or is aborted, and op
   REQUIRE(files->NewRandomAccessFile(path, {}, &file, nullptr).ok());
   char scratch[16];
   rocksdb::Slice read;
-  const auto get = [&](uint64_t offset, size_t size) { return file->Read(offset, size, {}, &read, scratch, nullptr); };
+  const auto get = [&](uint64_t offset, size_t size) {
+    return file->Read(offset, size, {}, &read, scratch, nullptr);
+  };
   {
     const MemoryOnly no_disk;
     const auto status = get(2, 4);

@@ -17,7 +17,8 @@ TEST_CASE("what the cache gives is what was put last, whatever it has thrown awa
   for (uint64_t seed = 0; seed < 20; ++seed) {
     CAPTURE(seed);
     std::mt19937_64 random(seed);
-    // Small enough that the ring goes round often, and with few slots, that keys push each other on.
+    // Small enough that the ring goes round often, and with few slots, that keys push each other
+    // on.
     ValueCache cache(seed % 2 ? 4096 : 64 << 10, seed % 3 ? 64 : 1024);
     std::map<Bytes, Bytes> truth;
     size_t found = 0;
@@ -105,7 +106,9 @@ TEST_CASE("a read from memory is never behind a commit that returned") {
   std::minstd_rand random(9);
   for (uint64_t n = 1; n <= 3000; ++n) {
     const size_t i = random() % kKeys;
-    REQUIRE(rig.store->commit({put(Table::state, "key" + std::to_string(i), std::to_string(n))}, false).ok());
+    REQUIRE(
+        rig.store->commit({put(Table::state, "key" + std::to_string(i), std::to_string(n))}, false)
+            .ok());
     committed[i] = n;
   }
   while (reads < 1000) std::this_thread::yield();
@@ -121,12 +124,20 @@ TEST_CASE("reads from memory follow every kind of change") {
     REQUIRE(got.ok());
     return *got ? **got : Bytes("-");
   };
-  REQUIRE(rig.store->commit({put(Table::state, "a", "1"), put(Table::state, "b", "1"), put(Table::index, "a", "x")}, true).ok());
+  REQUIRE(rig.store
+              ->commit({put(Table::state, "a", "1"), put(Table::state, "b", "1"),
+                        put(Table::index, "a", "x")},
+                       true)
+              .ok());
   CHECK(read("a") == "1");
   REQUIRE(rig.store->commit({put(Table::state, "a", "2"), erase(Table::state, "b")}, true).ok());
   CHECK(read("a") == "2");
   CHECK(read("b") == "-");
-  REQUIRE(rig.store->commit({put(Table::state, "a", "3"), erase_prefix(Table::state, "a"), put(Table::state, "ab", "4")}, true).ok());
+  REQUIRE(rig.store
+              ->commit({put(Table::state, "a", "3"), erase_prefix(Table::state, "a"),
+                        put(Table::state, "ab", "4")},
+                       true)
+              .ok());
   CHECK(read("a") == "-");
   CHECK(read("ab") == "4");
 }

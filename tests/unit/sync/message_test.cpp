@@ -29,7 +29,8 @@ Message message(decltype(Message::body) body) {
 }
 
 std::vector<Message> all() {
-  sync::Nodes nodes{{"one", Bytes(300, 'x'), ""}, {{id(1), 7, ipld::Cid::of("large")}}, "manifest", true};
+  sync::Nodes nodes{
+      {"one", Bytes(300, 'x'), ""}, {{id(1), 7, ipld::Cid::of("large")}}, "manifest", true};
   sync::ClockMessage clock;
   clock.entries = {{{id(1), {5, 99}}, 0}, {{id(2), {limits::kNumberMax, UINT64_MAX}}, 3}};
   clock.wall_ms = 123;
@@ -39,7 +40,12 @@ std::vector<Message> all() {
   want.to_boot = 9;
   want.ranges = {{id(1), 1, 1}, {id(2), 2, UINT64_MAX}};
   want.manifest = true;
-  return {message(nodes), message(clock), message(want), message(sync::Nodes{}), message(sync::ClockMessage{}), message(sync::Want{})};
+  return {message(nodes),
+          message(clock),
+          message(want),
+          message(sync::Nodes{}),
+          message(sync::ClockMessage{}),
+          message(sync::Want{})};
 }
 
 bool refused(const Message& m) {
@@ -65,13 +71,16 @@ TEST_CASE("each message comes back as it was, with what its signature covers") {
     CHECK(back->signature == m.signature);
   }
   Bytes covered;
-  const auto want = std::get<sync::Want>(sync::decode(sync::encode_signed(all()[2]), covered)->body);
+  const auto want =
+      std::get<sync::Want>(sync::decode(sync::encode_signed(all()[2]), covered)->body);
   CHECK(want.ranges[1].to == UINT64_MAX);
   CHECK(want.manifest);
-  const auto nodes = std::get<sync::Nodes>(sync::decode(sync::encode_signed(all()[0]), covered)->body);
+  const auto nodes =
+      std::get<sync::Nodes>(sync::decode(sync::encode_signed(all()[0]), covered)->body);
   CHECK(nodes.large[0].cid == ipld::Cid::of("large"));
   CHECK(nodes.last);
-  const auto clock = std::get<sync::ClockMessage>(sync::decode(sync::encode_signed(all()[1]), covered)->body);
+  const auto clock =
+      std::get<sync::ClockMessage>(sync::decode(sync::encode_signed(all()[1]), covered)->body);
   CHECK(clock.entries[1].cut == 3);
   CHECK(clock.has_manifest);
 }
@@ -81,7 +90,8 @@ TEST_CASE("nothing but the one canonical form is read") {
   Bytes covered;
   for (const Message& m : all()) {
     const Bytes bytes = sync::encode_signed(m);
-    for (size_t size = 0; size < bytes.size(); ++size) CHECK_FALSE(sync::decode(bytes.substr(0, size), covered).ok());
+    for (size_t size = 0; size < bytes.size(); ++size)
+      CHECK_FALSE(sync::decode(bytes.substr(0, size), covered).ok());
     CHECK_FALSE(sync::decode(bytes + '\0', covered).ok());
     for (int round = 0; round < 10'000; ++round) {
       Bytes other = bytes;
@@ -121,5 +131,6 @@ TEST_CASE("the limits of messages") {
   clock.entries.push_back(clock.entries[0]);
   CHECK(refused(message(clock)));
   Bytes covered;
-  CHECK(sync::decode(Bytes(limits::kMessageBytesMax + 1, '\0'), covered).error().code == Code::too_large);
+  CHECK(sync::decode(Bytes(limits::kMessageBytesMax + 1, '\0'), covered).error().code ==
+        Code::too_large);
 }

@@ -85,7 +85,8 @@ TEST_CASE_FIXTURE(Stage, "clocks go out at once, then at random intervals while 
   }
 }
 
-TEST_CASE_FIXTURE(Stage, "a clock follows a change soon, an own one sooner, and never two at once") {
+TEST_CASE_FIXTURE(Stage,
+                  "a clock follows a change soon, an own one sooner, and never two at once") {
   quiet();
   const uint64_t changed = now;
   holdings[id(1)] = {{1, 1}, 0};
@@ -170,7 +171,8 @@ TEST_CASE("two replicas that cannot give each other anything fall quiet") {
     m.boot = 1;
     m.count = ++counts;
     sync::ClockMessage body;
-    for (const auto& [list, held] : from.holdings) body.entries.push_back({{list, held.position}, held.cut});
+    for (const auto& [list, held] : from.holdings)
+      body.entries.push_back({{list, held.position}, held.cut});
     m.body = body;
     REQUIRE(to.r.admit(m, true, now, now));
     to.r.on_clock(m, true, now, now);
@@ -182,7 +184,8 @@ TEST_CASE("two replicas that cannot give each other anything fall quiet") {
   CHECK(clocks <= 60);  // not one a second from both
 }
 
-TEST_CASE_FIXTURE(Stage, "what a clock names and is not here is asked of its sender, after a moment") {
+TEST_CASE_FIXTURE(Stage,
+                  "what a clock names and is not here is asked of its sender, after a moment") {
   holdings[id(1)] = {{3, 30}, 0};
   quiet();
   const uint64_t heard = now;
@@ -214,7 +217,8 @@ TEST_CASE_FIXTURE(Stage, "what arrives by itself in that moment is not asked for
   CHECK(r.missing() == 0);
 }
 
-TEST_CASE_FIXTURE(Stage, "without an answer another is asked, less and less often, and at last nobody") {
+TEST_CASE_FIXTURE(Stage,
+                  "without an answer another is asked, less and less often, and at last nobody") {
   quiet();
   clock(2, {{{id(1), {4, 40}}, 0}});
   clock(3, {{{id(1), {4, 40}}, 0}});
@@ -235,7 +239,8 @@ TEST_CASE_FIXTURE(Stage, "without an answer another is asked, less and less ofte
   CHECK(wants.back().first > now - 1'000);
 }
 
-TEST_CASE_FIXTURE(Stage, "an answer that ends and brought something is followed by the next want at once") {
+TEST_CASE_FIXTURE(
+    Stage, "an answer that ends and brought something is followed by the next want at once") {
   quiet();
   clock(2, {{{id(1), {100, 1}}, 0}});
   uint64_t held = 0;
@@ -257,7 +262,8 @@ TEST_CASE_FIXTURE(Stage, "answers that end without what was wanted do not make a
   CHECK(wants.size() <= 4);
 }
 
-TEST_CASE_FIXTURE(Stage, "a fork that another knows, or a branch beside ours, is asked for by its number") {
+TEST_CASE_FIXTURE(
+    Stage, "a fork that another knows, or a branch beside ours, is asked for by its number") {
   holdings[id(1)] = {{5, 50}, 0};
   holdings[id(2)] = {{5, 50}, 0};
   quiet();
@@ -294,7 +300,8 @@ TEST_CASE_FIXTURE(Stage, "claims of strangers do not crowd out what members say"
   clock(2, {{{id(1), {4, 40}}, 0}});
   CHECK(r.missing() == 4);
   run(500);
-  CHECK(std::any_of(wants.begin(), wants.end(), [](const auto& w) { return w.second.to == key(2); }));
+  CHECK(
+      std::any_of(wants.begin(), wants.end(), [](const auto& w) { return w.second.to == key(2); }));
 }
 
 TEST_CASE_FIXTURE(Stage, "a claim by what is held here is asked of somebody") {
@@ -311,7 +318,8 @@ TEST_CASE_FIXTURE(Stage, "a claim by what is held here is asked of somebody") {
   CHECK(wants[0].second.ranges[0].to == 5);
 }
 
-TEST_CASE_FIXTURE(Stage, "a message counts once, out of order too, and not when it is of an earlier boot") {
+TEST_CASE_FIXTURE(
+    Stage, "a message counts once, out of order too, and not when it is of an earlier boot") {
   const auto admitted = [&](uint64_t boot, uint64_t count) {
     Message m = message(2, sync::ClockMessage{}, boot);
     m.count = count;
@@ -344,7 +352,8 @@ TEST_CASE_FIXTURE(Stage, "the manifest is asked of one that has it") {
   r.on_clock(m, false, now, now);
   size_t asked = 0;
   for (int i = 0; i < 50; ++i, now += 100)
-    for (const sync::Want& want : r.tick(now, true).wants) asked += want.manifest && want.to == key(2);
+    for (const sync::Want& want : r.tick(now, true).wants)
+      asked += want.manifest && want.to == key(2);
   CHECK(asked >= 3);
   CHECK(asked <= 6);
 }
@@ -384,7 +393,8 @@ TEST_CASE_FIXTURE(Stage, "clocks of any number and time do no harm") {
     }
 }
 
-TEST_CASE_FIXTURE(Stage, "a replica that starts below its own past is heard once that has been silent") {
+TEST_CASE_FIXTURE(Stage,
+                  "a replica that starts below its own past is heard once that has been silent") {
   CHECK(r.admit(message(2, sync::ClockMessage{}, 9), true, now, now));
   CHECK(r.admit(message(2, sync::ClockMessage{}, 8), true, now, now));
   now += 1'000;
@@ -393,7 +403,8 @@ TEST_CASE_FIXTURE(Stage, "a replica that starts below its own past is heard once
   CHECK(r.admit(message(2, sync::ClockMessage{}, 5), true, now, now));
 }
 
-TEST_CASE_FIXTURE(Stage, "a fork that is only claimed does not keep a real one from being asked for") {
+TEST_CASE_FIXTURE(Stage,
+                  "a fork that is only claimed does not keep a real one from being asked for") {
   holdings[id(1)].position = {9, 1};
   quiet();
   clock(2, {{{id(1), {9, 1}}, 2}});  // a lie
@@ -401,8 +412,9 @@ TEST_CASE_FIXTURE(Stage, "a fork that is only claimed does not keep a real one f
   run(3'000);
   const auto asks_for = [&](uint64_t number) {
     return std::any_of(wants.begin(), wants.end(), [&](const auto& want) {
-      return std::any_of(want.second.ranges.begin(), want.second.ranges.end(),
-                         [&](const sync::Range& range) { return range.from == number && range.to == number; });
+      return std::any_of(
+          want.second.ranges.begin(), want.second.ranges.end(),
+          [&](const sync::Range& range) { return range.from == number && range.to == number; });
     });
   };
   CHECK(asks_for(2));

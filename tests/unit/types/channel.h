@@ -46,8 +46,7 @@ struct Channel {
       REQUIRE(type.check(ops[i]).ok());
       placed.push_back({{{time, list_id(list), number, i}, writer_of(list)}, ops[i]});
     }
-    source.nodes[{list_id(list), time}] = {writer_of(list), time, std::move(seen),
-                                             std::move(ops)};
+    source.nodes[{list_id(list), time}] = {writer_of(list), time, std::move(seen), std::move(ops)};
     return placed;
   }
 
