@@ -118,7 +118,7 @@ class Demo(Started):
     @staticmethod
     def is_program(pid):
         with contextlib.suppress(OSError):
-            return pathlib.Path(f"/proc/{pid}/comm").read_text().strip() in ("ipfs", "ptwopd")
+            return pathlib.Path(f"/proc/{pid}/comm").read_text().startswith(("ipfs", "ptwopd"))
 
     def all_gone(self, pids):
         wait_until(lambda: not any(map(self.is_program, pids)), 20)

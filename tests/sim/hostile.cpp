@@ -88,13 +88,15 @@ list::Node Hostile::next(List& list, Random& random) {
   node.id = list::list_id(node.channel, list.name);
   node.number = list.nodes.size() + 1;
   node.time = (kWallStartMs + world_.now_ms_) << 16 | random.below(3);
+  const auto& heads = world_.checker_->heads(node.channel);
+  if (!heads.empty() && random.percent(30))  // the very stamp of another's: ties are to be broken
+    node.time = world_.checker_->find(random.pick(heads))->node.time;
   if (!list.nodes.empty()) {
     node.prev = list.nodes.back().cid;
     node.time = std::max(node.time, list.nodes.back().time + 1);
   } else {
     node.grant = world_.checker_->grant_of(node.channel, member_.key());
   }
-  const auto& heads = world_.checker_->heads(node.channel);
   for (const ipld::Cid& head : heads)
     if (node.seen.size() < 4 && random.percent(40))
       node.seen.push_back(world_.checker_->find(head)->node.at());

@@ -272,9 +272,9 @@ TEST_CASE_FIXTURE(
   REQUIRE(wants.size() == 1);
   const auto& ranges = wants[0].second.ranges;
   REQUIRE(ranges.size() == 2);
-  CHECK(ranges[0].from == 3);
+  CHECK(ranges[0].from == 1);  // or below: the last 64 of them
   CHECK(ranges[0].to == 3);
-  CHECK(ranges[1].from == 5);
+  CHECK(ranges[1].from == 1);
   CHECK(ranges[1].to == 5);
   // With the proof here nothing more is wanted of that list, however long it is elsewhere.
   wants.clear();
@@ -414,9 +414,20 @@ TEST_CASE_FIXTURE(Stage,
     return std::any_of(wants.begin(), wants.end(), [&](const auto& want) {
       return std::any_of(
           want.second.ranges.begin(), want.second.ranges.end(),
-          [&](const sync::Range& range) { return range.from == number && range.to == number; });
+          [&](const sync::Range& range) { return range.from == 1 && range.to == number; });
     });
   };
   CHECK(asks_for(2));
   CHECK(asks_for(6));
+}
+
+TEST_CASE_FIXTURE(Stage, "a fork is looked for 64 numbers at a time") {
+  holdings[id(1)] = {{500, 1}, 0};
+  quiet();
+  clock(2, {{{id(1), {500, 2}}, 0}});
+  run(200);
+  REQUIRE(wants.size() == 1);
+  REQUIRE(wants[0].second.ranges.size() == 1);
+  CHECK(wants[0].second.ranges[0].from == 437);
+  CHECK(wants[0].second.ranges[0].to == 500);
 }
