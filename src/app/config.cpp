@@ -94,11 +94,29 @@ std::vector<std::string> with_environment(std::vector<std::string> arguments) {
 
 struct Failure {
   int exit_code;
-  std::string why;  ///< Empty: CLI11 has said it.
+  std::string why;  ///< Empty: nothing is wrong.
 };
 
+Failure wrong_file(std::string_view why) {
+  return {kExitConfig,
+          fmt::format("the configuration file is wrong: {} (its settings are data, socket, kubo, "
+                      "kubo-auth-file and log-level, as in: log-level = \"info\")",
+                      why)};
+}
+
+Config parse(const std::vector<std::string>& arguments, bool with_file);
+
+bool right_without_file(const std::vector<std::string>& arguments) {
+  try {
+    parse(arguments, false);
+  } catch (const Failure& failure) {
+    return failure.exit_code != kExitUsage;
+  }
+  return true;
+}
+
 // Throws Failure; CLI11's own errors are turned into it here.
-Config parse(const std::vector<std::string>& arguments) {
+Config parse(const std::vector<std::string>& arguments, bool with_file) {
   Config config;
   config.arguments = arguments;
   std::string level = "info";
@@ -120,26 +138,30 @@ Config parse(const std::vector<std::string>& arguments) {
   app.add_flag("--check-config", config.check, "Say what would apply, and exit")
       ->configurable(false);
   const std::string file = default_file();
-  app.set_config("--config", file, "Configuration file (TOML) (env PTWOP_CONFIG)",
-                 !env("PTWOP_CONFIG").empty())
-      ->type_name("FILE");
+  std::string unread;
+  if (with_file)
+    app.set_config("--config", file, "Configuration file (TOML) (env PTWOP_CONFIG)",
+                   !env("PTWOP_CONFIG").empty())
+        ->type_name("FILE");
+  else
+    app.add_option("--config", unread);
   app.allow_config_extras(CLI::config_extras_mode::error);
   try {
     const std::vector<std::string> all = with_environment(arguments);
     std::vector<std::string> reversed(all.rbegin(), all.rend());
     app.parse(reversed);
-    const auto* option = app.get_config_ptr();
+    const auto* option = with_file ? app.get_config_ptr() : nullptr;
     config.file = option && option->count() > 0 ? option->as<std::string>() : file;
   } catch (const CLI::FileError& e) {
     throw Failure{kExitConfig, fmt::format("the configuration file cannot be read: {}", e.what())};
   } catch (const CLI::ConfigError& e) {
-    throw Failure{
-        kExitConfig,
-        fmt::format("the configuration file is wrong: {} (its settings are data, socket, kubo, "
-                    "kubo-auth-file and log-level, as in: log-level = \"info\")",
-                    e.what())};
+    throw wrong_file(e.what());
+  } catch (const CLI::Success& e) {
+    app.exit(e);
+    throw Failure{kExitStopped, ""};
   } catch (const CLI::ParseError& e) {
-    throw Failure{app.exit(e) == 0 ? kExitStopped : kExitUsage, ""};
+    if (with_file && right_without_file(arguments)) throw wrong_file(e.what());
+    throw Failure{kExitUsage, fmt::format("{}\nRun with --help for more information.", e.what())};
   }
   const auto parsed = log::level_from(level);
   if (!parsed) throw Failure{kExitConfig, "the log level is one of debug, info, warn, error"};
@@ -157,7 +179,7 @@ Config parse(const std::vector<std::string>& arguments) {
 
 std::optional<Config> read_config(int argc, const char* const* argv, int& exit_code) {
   try {
-    return parse({argv + 1, argv + argc});
+    return parse({argv + 1, argv + argc}, true);
   } catch (const Failure& failure) {
     if (!failure.why.empty()) fmt::print(stderr, "ptwopd: {}\n", failure.why);
     exit_code = failure.exit_code;
@@ -167,7 +189,7 @@ std::optional<Config> read_config(int argc, const char* const* argv, int& exit_c
 
 std::optional<Config> reread_config(const Config& running, std::string& why) {
   try {
-    return parse(running.arguments);
+    return parse(running.arguments, true);
   } catch (const Failure& failure) {
     why = failure.why;
     return std::nullopt;

@@ -101,7 +101,8 @@ class Configuration(Case):
         for address in ("nonsense", "/ip4/1.2.3.4", "https://", "/ip4/127.0.0.1/udp/5001", "ftp://127.0.0.1"):
             self.refuses(CONFIG, "--kubo", "--data", self.folder / "data", "--kubo", address)
         self.refuses(CONFIG, "configuration file", *data, "--config", self.folder / "missing.toml")
-        for text in ('no-such-setting = "x"\n', 'log-level = "loud"\n', "nonsense\n", 'check-config = true\n'):
+        for text in ('no-such-setting = "x"\n', 'log-level = "loud"\n', "nonsense\n", 'check-config = true\n',
+                     'socket = ["a", "b"]\n', 'log-level = "info" "debug"\n'):
             file.write_text(text)
             self.refuses(CONFIG, "configuration file|log level", *data, "--config", file)
         file.write_text('log_level = "info"\n')
