@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "access/body.h"
+#include "base/limits.h"
 #include "ipld/dag_cbor.h"
 #include "types/count.h"
 #include "types/kv.h"
@@ -185,7 +186,8 @@ void Hostile::claim(Random& random) {
   clock.ask = random.percent(30);
   for (const ipld::Cid& head : heads) {
     list::At at = world_.checker_->find(head)->node.at();
-    at.position.number += random.percent(50) ? UINT64_MAX - at.position.number : random.below(3);
+    at.position.number =
+        random.percent(50) ? limits::kNumberMax : at.position.number + random.below(3);
     if (random.percent(30)) ++at.position.tag;
     clock.entries.push_back({at, random.percent(30) ? 1 + random.below(at.position.number) : 0});
   }
@@ -194,7 +196,8 @@ void Hostile::claim(Random& random) {
       clock.entries.push_back({list.nodes.back().at(), 1 + random.below(list.nodes.size())});
   for (size_t i = random.below(40); i > 0; --i)
     clock.entries.push_back(
-        {{octets<list::ListId>(random), {random.next(), random.next()}}, random.below(2)});
+        {{octets<list::ListId>(random), {random.below(limits::kNumberMax), random.next()}},
+         random.below(2)});
   const list::PublicKey honest =
       world_.replicas_[random.below(world_.replicas_.size())]->identity().key();
   say(who, std::move(clock), random.percent(25) ? &honest : nullptr);
