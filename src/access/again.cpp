@@ -16,9 +16,9 @@ Bytes again_op(BytesView block) {
   return w.take();
 }
 
-bool is_again(BytesView op) {
+bool is_again(const std::vector<Bytes>& ops) {
   static const Bytes head = ipld::CborWriter().array(2).text(kWord).take();
-  return op.starts_with(head);
+  return !ops.empty() && ops.front().starts_with(head);
 }
 
 Result<std::vector<Repeated>> read_again(const list::Node& outer, const std::vector<Bytes>& ops) {

@@ -14,7 +14,8 @@
 namespace ptwop::access {
 
 Bytes again_op(BytesView block);
-bool is_again(BytesView op);
+/// A node of these operations writes others again (read_again says whether it may).
+bool is_again(const std::vector<Bytes>& ops);
 
 /// A node that is written again, and its block.
 struct Repeated {

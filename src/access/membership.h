@@ -75,6 +75,7 @@ class Membership {
   /// A grant of exactly this role.
   const Grant* find_grant(const PublicKey& id, Role role) const;
   bool is_admin(const PublicKey& id) const { return id == manifest_.creator; }
+  bool may_write(const PublicKey& id) const { return is_admin(id) || write_grant(id); }
   Role role(const PublicKey& id) const;
   std::vector<Member> members() const;  ///< Creator first, then by time of the first grant.
 

@@ -18,8 +18,7 @@ constexpr size_t kStraysMax = 4096;
 
 }  // namespace
 
-// --- what comes in
-// ---------------------------------------------------------------------------------------------------
+// --- what comes in -------------------------------------------------------------------------------
 
 void Channel::on_message(std::string_view from, BytesView bytes) {
   if (aside_) return;
@@ -144,8 +143,7 @@ void Channel::on_stored(const std::vector<sync::LargeNode>& large) {
   }
 }
 
-// --- held nodes become state
-// -----------------------------------------------------------------------------------------
+// --- held nodes become state ---------------------------------------------------------------------
 
 void Channel::follow_events() {
   const uint64_t now = world_.now_ms();
@@ -253,7 +251,7 @@ bool Channel::apply_next(const list::ListId& id, ListState& state) {
 }
 
 void Channel::apply_ops(const list::Node& node, const std::vector<Bytes>& ops) {
-  if (ops.empty() || access::is_again(ops.front())) return;
+  if (ops.empty() || access::is_again(ops)) return;
   if (node.list.control) return apply_control(node);
   const types::Type& type = *types::find_type(membership_->manifest().type);
   ChannelState state(world_.txn, number_);
@@ -267,7 +265,7 @@ void Channel::apply_ops(const list::Node& node, const std::vector<Bytes>& ops) {
 
 void Channel::undo_ops(const list::Node& node) {
   const auto ops = open_ops(node);
-  if (!ops || ops->empty() || access::is_again(ops->front()) || PTWOP_MUTANT(no_undo)) return;
+  if (!ops || access::is_again(*ops) || PTWOP_MUTANT(no_undo)) return;
   const types::Type& type = *types::find_type(membership_->manifest().type);
   ChannelState state(world_.txn, number_);
   const auto source = make_source(true);
@@ -300,7 +298,7 @@ std::optional<std::vector<Bytes>> Channel::open_ops(const list::Node& node) cons
   if (!framed) return void_node();
   auto ops = access::unframe_ops(*framed);
   if (!ops) return void_node();
-  const bool again = access::is_again(ops->front());
+  const bool again = access::is_again(*ops);
   const bool good =
       again ? access::read_again(node, *ops).ok()
             : node.list.control || std::all_of(ops->begin(), ops->end(), [&](const Bytes& op) {

@@ -119,8 +119,7 @@ void Channel::break_turn(const Error& error) {
   if (error.code == Code::corrupt) world_.damaged = number_;
 }
 
-// --- local writes
-// ---------------------------------------------------------------------------------------------------
+// --- local writes --------------------------------------------------------------------------------
 
 list::ListName Channel::own_list(bool control) const {
   return {world_.me.key(), control ? record_.control : record_.data, control};
@@ -128,12 +127,12 @@ list::ListName Channel::own_list(bool control) const {
 
 // Below the millisecond a start has its own stamps: two copies of one folder must not stamp two
 // nodes alike.
-uint64_t Channel::next_time(uint64_t last, bool stamped) const {
+uint64_t Channel::next_time(uint64_t last) const {
   const uint64_t wall = world_.wall_ms() << 16 | world_.stamp_tail;
   const uint64_t follow = time_max_ > last ? time_max_ + world_.stamp_tail : 0;
   if (PTWOP_MUTANT(time_by_clock)) return wall;
-  return std::max({last + (stamped ? 1 : world_.stamp_tail), wall,
-                   std::min(follow, wall + (limits::kOwnLeadMs << 16))});
+  return std::max(
+      {last + world_.stamp_tail, wall, std::min(follow, wall + (limits::kOwnLeadMs << 16))});
 }
 
 // The newest first, as far as they fit.
@@ -160,7 +159,7 @@ list::Node Channel::next_node(bool control) const {
   const ListRecord last = it == lists.end() ? ListRecord{} : it->second.record;
   node.number = last.held.number + 1;
   node.prev = last.head;
-  node.time = next_time(last.time, own_[control].stamped);
+  node.time = next_time(last.time);
   node.seen = seen_by(node.id);
   return node;
 }
@@ -313,7 +312,7 @@ Result<list::At> Channel::write_control(const std::vector<Bytes>& ops) {
   check_own(true);
   list::Node node = next_node(true);
   finish_node(node, ops, true);
-  if (access::is_again(ops.front()))
+  if (access::is_again(ops))
     apply_again(node, ops);
   else
     apply_ops(node, ops);
@@ -345,8 +344,7 @@ std::unique_ptr<types::NodeSource> Channel::make_source(bool in_turn) const {
   return std::make_unique<Source>(std::move(load), keys_of(membership_));
 }
 
-// --- towards the outside
-// ---------------------------------------------------------------------------------------------
+// --- towards the outside -------------------------------------------------------------------------
 
 void Channel::show() {
   lists_.end_turn();
@@ -360,8 +358,7 @@ void Channel::show() {
     const access::PublicKey& me = world_.me.key();
     view_->is_public = membership_->manifest().is_public;
     view_->readable = readable;
-    view_->writable =
-        readable && !aside_ && (membership_->is_admin(me) || membership_->write_grant(me));
+    view_->writable = readable && !aside_ && membership_->may_write(me);
     view_->type = types::find_type(membership_->manifest().type);
   }
 }
@@ -378,8 +375,10 @@ bool Channel::peer_has(std::string_view peer, const list::At& at) const {
   // writes it again.
   if (const auto it = lists_.all().find(at.list); it != lists_.all().end() &&
                                                   it->second.record.cut &&
-                                                  at.position.number >= it->second.record.cut)
-    places = again_.writers(at).ok() ? *again_.writers(at) : std::vector<list::At>{};
+                                                  at.position.number >= it->second.record.cut) {
+    auto writers = again_.writers(at);
+    places = writers ? std::move(*writers) : std::vector<list::At>{};
+  }
   const auto& peers = talk_.replicator().peers();
   const bool is_public = membership_ && membership_->manifest().is_public;
   return std::any_of(peers.begin(), peers.end(), [&](const auto& item) {

@@ -95,8 +95,7 @@ class Channel {
   void close_node();
   list::Node next_node(bool control) const;
   void finish_node(list::Node& node, const std::vector<Bytes>& ops, bool one_client);
-  /// `stamped`: the list's last node was stamped since this start.
-  uint64_t next_time(uint64_t last, bool stamped) const;
+  uint64_t next_time(uint64_t last) const;
   std::vector<list::At> seen_by(const list::ListId& own) const;
   list::ListName own_list(bool control) const;
   void renew_own(bool control);
@@ -162,7 +161,6 @@ class Channel {
     list::ListId id;
     bool begun =
         false;  ///< Its name was made since the start: nobody can know more of it than we do.
-    bool stamped = false;  ///< Its last node was made since the start.
   };
   Own own_[2];  ///< Our data list and our control list.
   struct OwnCut {

@@ -218,7 +218,7 @@ Result<Channel*> Engine::Impl::writable(const std::string& name, const types::Ty
   if (membership->manifest().type != type.name())
     return fail(Code::wrong_type, fmt::format("the channel is of type {}, not {}",
                                               membership->manifest().type, type.name()));
-  if (!membership->is_admin(world.me.key()) && !membership->write_grant(world.me.key()))
+  if (!membership->may_write(world.me.key()))
     return fail(Code::no_write_role,
                 "this replica may not write here: the creator must grant it the role write");
   if (!membership->readable())
@@ -282,8 +282,7 @@ EngineStats Engine::stats() const {
   return stats;
 }
 
-// --- what comes in
-// ---------------------------------------------------------------------------------------------------
+// --- what comes in -------------------------------------------------------------------------------
 
 void Engine::on_message(const ipld::Cid& cid, std::string_view from, BytesView message) {
   if (Channel* channel = impl_->find(cid)) impl_->touch(*channel).on_message(from, message);

@@ -14,8 +14,7 @@ constexpr uint64_t kSeekMs = 1'000, kSeekMsMax = 60'000;
 
 }  // namespace
 
-// --- what counts
-// -----------------------------------------------------------------------------------------------------
+// --- what counts ---------------------------------------------------------------------------------
 
 /// The node that counts at this place.
 Result<std::optional<list::Node>> Channel::counted(const Place& place) const {
@@ -51,7 +50,7 @@ bool Channel::count_node(const list::Node& node, ListState& state) {
   const auto ops = open_ops(node);
   if (!ops) return false;
   const auto applied = [&] { lists_.set_applied(state, node.id, node.position()); };
-  if (!ops->empty() && access::is_again(ops->front())) {
+  if (access::is_again(*ops)) {
     if (!apply_again(node, *ops)) return false;
     applied();
   } else if (again_.any(node.id)) {
@@ -73,7 +72,7 @@ void Channel::undo_from(const list::ListId& id, ListState& state) {
       lists_.set_applied(state, id, {number - 1, node->prev ? node->prev.tag() : 0});
     };
     const auto ops = open_ops(*node);
-    if (ops && !ops->empty() && access::is_again(ops->front())) {
+    if (ops && access::is_again(*ops)) {
       undo_again(*node, *ops);
       undone();
     } else if (node->list.control || again_.any(id)) {
@@ -102,8 +101,7 @@ void Channel::undo_again(const list::Node& node, const std::vector<Bytes>& ops) 
     recount(inner.node, [&] { again_.remove(inner.node, node.at()); });
 }
 
-// --- membership
-// ------------------------------------------------------------------------------------------------------
+// --- membership ----------------------------------------------------------------------------------
 
 // From all control nodes that count: at the start, and after some were taken back or written again.
 Result<void> Channel::evaluate_membership() {
@@ -142,18 +140,15 @@ bool Channel::refresh_membership() {
   return true;
 }
 
-// --- our own forked lists
-// --------------------------------------------------------------------------------------------
+// --- our own forked lists ------------------------------------------------------------------------
 
 void Channel::note_cut(const list::ListId& id, const ListState& state) {
   const uint64_t cut = state.record.cut;
-  if (!cut) return;
-  if (state.record.name.writer == world_.me.key()) {
-    const auto [it, fresh] = own_cuts_.try_emplace(id, OwnCut{cut, cut});
-    it->second.next = std::min(it->second.next, cut);
-    it->second.seek_from = std::min(it->second.seek_from, cut);
-    it->second.known.clear();
-  }
+  if (!cut || state.record.name.writer != world_.me.key()) return;
+  OwnCut& own = own_cuts_.try_emplace(id, OwnCut{cut, cut}).first->second;
+  own.next = std::min(own.next, cut);
+  own.seek_from = std::min(own.seek_from, cut);
+  own.known.clear();
 }
 
 bool Channel::repeating() const {
@@ -167,8 +162,7 @@ bool Channel::repeating() const {
 void Channel::repeat_own() {
   if (own_cuts_.empty()) return;
   const bool admin = membership_->is_admin(world_.me.key());
-  const bool writer =
-      membership_->readable() && (admin || membership_->write_grant(world_.me.key()));
+  const bool writer = membership_->readable() && membership_->may_write(world_.me.key());
   size_t bytes = 0;
   Repeats control{true, {}, 0}, data{false, {}, 0};
   for (auto& [id, cut] : own_cuts_) {
@@ -199,12 +193,12 @@ bool Channel::repeat(const list::Node& node, Repeats& to) {
   std::vector<access::Repeated> inner;
   const auto ops = open_ops(node);
   if (!ops) return false;
-  if (!ops->empty() && access::is_again(ops->front())) {
+  if (access::is_again(*ops)) {
     if (auto nodes = access::read_again(node, *ops)) inner = std::move(*nodes);
   } else {
     inner.push_back({node, list::encode(node)});
   }
-  const uint64_t stamp = next_time(0, true);
+  const uint64_t stamp = next_time(0);
   for (const access::Repeated& one : inner) {
     const auto known = again_.has(one.node.at());
     if (!known) break_turn(known.error());

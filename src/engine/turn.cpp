@@ -224,8 +224,7 @@ void Engine::Impl::log_refusals() {
   log::warn("engine", "refused what others sent", {{"kinds", kinds}});
 }
 
-// --- the turn
-// --------------------------------------------------------------------------------------------------------
+// --- the turn ------------------------------------------------------------------------------------
 
 void Engine::Impl::check_waiters(const std::set<uint32_t>& settled) {
   const uint64_t now = world.now_ms();

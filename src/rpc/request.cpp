@@ -93,8 +93,7 @@ Result<Bound> bind_params(const Method& method, const json::Value* params) {
   return bound;
 }
 
-// --- Later
-// ----------------------------------------------------------------------------------------------------------
+// --- Later ---------------------------------------------------------------------------------------
 
 struct Later::State {
   State(std::shared_ptr<Mailbox> mailbox_in, std::shared_ptr<Caller> caller_in, uint64_t tag_in,
@@ -147,8 +146,7 @@ void Later::settle(const Result<void>& outcome, std::string_view object) const {
   outcome.ok() ? result(object) : fail(outcome.error());
 }
 
-// --- Request
-// --------------------------------------------------------------------------------------------------------
+// --- Request -------------------------------------------------------------------------------------
 
 std::string_view Request::text(size_t index) const {
   if (bound_[index]) return bound_[index]->text;

@@ -18,8 +18,7 @@ std::string channel_name(size_t channel) { return fmt::format("c{}", channel); }
 
 }  // namespace
 
-// --- conditions
-// -------------------------------------------------------------------------------------------------------
+// --- conditions ----------------------------------------------------------------------------------
 
 void World::condition(const Action& action, size_t who) {
   std::erase_if(conditions_, [this](const Condition& c) { return c.until_ms <= now_ms_; });
@@ -40,8 +39,7 @@ int64_t World::level(Act act, size_t who) const {
   return most;
 }
 
-// --- processes
-// --------------------------------------------------------------------------------------------------------
+// --- processes -----------------------------------------------------------------------------------
 
 void World::died(size_t who) {
   Replica& replica = *replicas_[who];
@@ -76,8 +74,7 @@ void World::retry_requests(size_t who) {
   }
 }
 
-// --- clients
-// ----------------------------------------------------------------------------------------------------------
+// --- clients -------------------------------------------------------------------------------------
 
 Bytes World::make_operation(const ChannelPlan& channel, size_t number, Random& random, bool hot) {
   const uint64_t value = next_value_++;
@@ -262,8 +259,7 @@ void World::grant(size_t who, size_t channel) {
      });
 }
 
-// --- actions
-// ----------------------------------------------------------------------------------------------------------
+// --- actions -------------------------------------------------------------------------------------
 
 void World::act(const Action& action) {
   if (healed_) return;

@@ -72,8 +72,7 @@ std::string Checker::shown(const ipld::Cid& cid) const {
   return made ? where(*made) : "an unknown node";
 }
 
-// --- nodes
-// ----------------------------------------------------------------------------------------------------------
+// --- nodes ---------------------------------------------------------------------------------------
 
 const Made* Checker::find(const ipld::Cid& cid) const {
   const auto it = made_.find(cid);
@@ -211,8 +210,7 @@ bool Checker::reads(size_t replica, const Mirror& mirror) const {
          });
 }
 
-// --- nodes that are written again
-// -----------------------------------------------------------------------------------
+// --- nodes that are written again ----------------------------------------------------------------
 
 // True if these are operations that write nodes again; which ones, is noted. One that may not be
 // there makes the node void.
@@ -314,8 +312,7 @@ std::string Checker::not_again(const std::vector<size_t>& connected) const {
   return {};
 }
 
-// --- commits
-// --------------------------------------------------------------------------------------------------------
+// --- commits -------------------------------------------------------------------------------------
 
 void Checker::on_commit(size_t replica, const engine::Changes& changes) {
   using engine::Change;
@@ -620,8 +617,7 @@ bool Checker::replay(size_t replica, Mirror& mirror, const Made& made, bool undo
   return true;
 }
 
-// --- what leaves a replica
-// --------------------------------------------------------------------------------------------
+// --- what leaves a replica -----------------------------------------------------------------------
 
 Checker::Mirror* Checker::mirror_of(size_t replica, const ipld::Cid& channel) {
   for (auto& [number, mirror] : replicas_[replica].mirrors)
@@ -796,8 +792,7 @@ void Checker::on_left(size_t replica, const ipld::Cid& channel) {
   std::erase_if(facts.promised, [&](const auto& item) { return item.first.first == channel; });
 }
 
-// --- folders that are opened again
-// ------------------------------------------------------------------------------------
+// --- folders that are opened again ---------------------------------------------------------------
 
 void Checker::on_opened(size_t replica, Reopened how) {
   using engine::Table;
@@ -874,8 +869,7 @@ void Checker::on_opened(size_t replica, Reopened how) {
   }
 }
 
-// --- the end
-// ----------------------------------------------------------------------------------------------------------
+// --- the end -------------------------------------------------------------------------------------
 
 std::string Checker::difference(const std::vector<size_t>& connected) const {
   for (const auto& [cid, facts] : channels_) {

@@ -40,8 +40,7 @@ Bytes identity_seed(uint64_t seed) {
 
 }  // namespace
 
-// --- a replica
-// --------------------------------------------------------------------------------------------------------
+// --- a replica -----------------------------------------------------------------------------------
 
 Replica::Replica(World& world, size_t index, uint64_t seed)
     : world_(world),
@@ -206,8 +205,7 @@ void Replica::get(const ipld::Cid& cid) {
     answer(3'000, lost, lost);
 }
 
-// --- the world
-// --------------------------------------------------------------------------------------------------------
+// --- the world -----------------------------------------------------------------------------------
 
 World::World(const Plan& plan, bool tracing) : plan_(plan), tracing_(tracing) {
   sodium_random = Random(mix(plan.seed, 0x736f6469));
@@ -443,8 +441,7 @@ std::string World::shown(BytesView bytes) const {
   return out;
 }
 
-// --- the network
-// ------------------------------------------------------------------------------------------------------
+// --- the network ---------------------------------------------------------------------------------
 
 bool World::cut(size_t from, size_t to) const {
   if (from >= replicas_.size() || from == to) return false;
