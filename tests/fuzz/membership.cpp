@@ -1,23 +1,13 @@
 // Any bytes as control operations, after a real channel's.
 #include "access/membership.h"
 #include "fuzz.h"
+#include "ports.h"
 
 using namespace ptwop;
 
-namespace {
-
-struct Chance final : Entropy {
-  unsigned char next = 0;
-  void fill(unsigned char* out, size_t size) override {
-    for (size_t i = 0; i < size; ++i) out[i] = ++next;
-  }
-};
-
-}  // namespace
-
 int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const access::Identity me = std::move(*access::Identity::from_seed(Bytes(32, 'm')));
-  Chance chance;
+  fuzz::Chance chance;
   access::Manifest manifest;
   manifest.type = "kv";
   manifest.creator = me.key();

@@ -8,28 +8,12 @@
 #include "engine/engine.h"
 #include "fuzz.h"
 #include "memory_store.h"
+#include "ports.h"
 #include "sync/message.h"
 
 using namespace ptwop;
 
 namespace {
-
-struct Ports final : engine::Gossip, engine::BlockStore, Clock, Entropy {
-  uint64_t wall = 1'700'000'000'000, mono = 1'000;
-  unsigned char next = 0;
-  void subscribe(const ipld::Cid&) override {}
-  void unsubscribe(const ipld::Cid&) override {}
-  void publish(const ipld::Cid&, Bytes) override {}
-  void put(uint64_t, std::vector<engine::Block>) override {}
-  void get(const ipld::Cid&) override {}
-  void pin(const ipld::Cid&, const ipld::Cid&) override {}
-  void unpin(const ipld::Cid&) override {}
-  uint64_t wall_ms() const override { return wall; }
-  uint64_t mono_ms() const override { return mono; }
-  void fill(unsigned char* out, size_t size) override {
-    for (size_t i = 0; i < size; ++i) out[i] = ++next;
-  }
-};
 
 access::Identity identity(char seed) {
   return std::move(*access::Identity::from_seed(Bytes(32, seed)));
@@ -39,7 +23,7 @@ struct Fuzzed {
   explicit Fuzzed(FuzzedDataProvider& from) : in(from) {}
 
   FuzzedDataProvider& in;
-  Ports ports;
+  fuzz::Ports ports;
   test::MemoryStore store;
   access::Identity member = identity('c');
   access::Manifest manifest;

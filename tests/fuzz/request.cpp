@@ -11,32 +11,16 @@
 #include "engine/engine.h"
 #include "fuzz.h"
 #include "memory_store.h"
+#include "ports.h"
 #include "rpc/server.h"
 
 using namespace ptwop;
 
 namespace {
 
-struct Ports final : engine::Gossip, engine::BlockStore, Clock, Entropy {
-  unsigned char next = 0;
-  mutable uint64_t mono = 1'000;
-  void subscribe(const ipld::Cid&) override {}
-  void unsubscribe(const ipld::Cid&) override {}
-  void publish(const ipld::Cid&, Bytes) override {}
-  void put(uint64_t, std::vector<engine::Block>) override {}
-  void get(const ipld::Cid&) override {}
-  void pin(const ipld::Cid&, const ipld::Cid&) override {}
-  void unpin(const ipld::Cid&) override {}
-  uint64_t wall_ms() const override { return 1'700'000'000'000 + mono; }
-  uint64_t mono_ms() const override { return mono; }
-  void fill(unsigned char* out, size_t size) override {
-    for (size_t i = 0; i < size; ++i) out[i] = ++next;
-  }
-};
-
 /// A daemon on one thread: what the threads would do waits in the loop.
 struct Daemon {
-  Ports ports;
+  fuzz::Ports ports;
   test::MemoryStore store;
   engine::Engine engine{{store, ports, ports, ports, ports},
                         std::move(*access::Identity::from_seed(Bytes(32, 'm')))};
@@ -104,6 +88,7 @@ struct Daemon {
       if (got > 0) answers.append(buffer, static_cast<size_t>(got));
       if (got == 0 || (got < 0 && errno != EAGAIN)) break;
       ports.mono += 10;
+      ports.wall += 10;
       if (ran == 0 && got <= 0) {
         engine.tick();
         engine.turn();

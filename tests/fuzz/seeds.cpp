@@ -7,19 +7,13 @@
 #include "access/manifest.h"
 #include "access/membership.h"
 #include "ipld/dag_json.h"
+#include "ports.h"
 #include "sync/message.h"
 #include "types/kv.h"
 
 using namespace ptwop;
 
 namespace {
-
-struct Chance final : Entropy {
-  unsigned char next = 0;
-  void fill(unsigned char* out, size_t size) override {
-    for (size_t i = 0; i < size; ++i) out[i] = ++next;
-  }
-};
 
 std::filesystem::path folder;
 int written = 0;
@@ -34,7 +28,7 @@ void seed(const char* target, BytesView bytes) {
 int main(int argc, char** argv) {
   if (argc != 2) return 64;
   folder = argv[1];
-  Chance chance;
+  fuzz::Chance chance;
   const access::Identity me = std::move(*access::Identity::from_seed(Bytes(32, 'm')));
   const access::Identity other = std::move(*access::Identity::from_seed(Bytes(32, 'o')));
   for (const char* text :
