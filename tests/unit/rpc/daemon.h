@@ -187,6 +187,8 @@ class Daemon {
   std::string socket_path() const { return folder.path + "/s/rpc.sock"; }
 
   Folder folder;
+  // Before all that may hold connections to its end: jobs that did not run, waits in the engine.
+  boost::asio::io_context loop;
   ColdStore store;
   NoGossip gossip;
   NoBlocks blocks;
@@ -197,7 +199,6 @@ class Daemon {
   Thread engine_thread, reader_thread;
   rpc::Backend backend;
   std::atomic<bool> stopped{false};
-  boost::asio::io_context loop;
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> guard;
   std::unique_ptr<rpc::Server> server;
   std::thread loop_thread;
