@@ -60,7 +60,8 @@ class Case(unittest.TestCase):
         self.assertEqual(self.bystander.call("kv.get", channel="kv", key="k")["value"], "as it was")
         self.assertLess(time.monotonic() - started, 1)
         self.assertEqual(self.bystander.call("channel.clock", channel="kv"), self.state)
-        self.assertLess(daemon.resident_bytes() - self.resident, GROWTH_BYTES_MAX)
+        # Freed memory goes back to the system within a second.
+        wait_until(lambda: daemon.resident_bytes() - self.resident < GROWTH_BYTES_MAX, timeout_s=5)
         self.assertTrue(daemon.running())
 
     def refused_and_closed(self, connection):
