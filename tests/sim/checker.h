@@ -126,7 +126,8 @@ class Checker {
     Model model;
     std::map<Spot, std::map<ipld::Cid, int>>
         again;  ///< What applied nodes write again, and how many of them do.
-    std::map<Spot, ipld::Cid> counted;  ///< Whose operations the model has.
+    std::map<Spot, ipld::Cid> counted;                ///< Whose operations the model has.
+    std::map<list::ListId, std::set<uint64_t>> cuts;  ///< All that its lists had since the start.
   };
   struct Acknowledged {
     ipld::Cid channel;

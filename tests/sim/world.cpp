@@ -49,6 +49,8 @@ Replica::Replica(World& world, size_t index, uint64_t seed)
       kubo_(mix(seed, 2)),
       identity_(std::move(*access::Identity::from_seed(identity_seed(mix(seed, 3))))),
       disk_(mix(seed, 4)),
+      disk_timing_(mix(seed, 6)),
+      sync_ms_(mix(seed, 7) % 3 == 0 ? 0 : 1 + mix(seed, 8) % 400),
       mono_base_ms_(mix(seed, 5) % 1'000'000) {}
 
 Replica::~Replica() = default;
@@ -86,7 +88,22 @@ void Replica::end(bool machine_stops) {
 
 void Replica::turn() {
   touched = false;
-  const uint64_t due = engine_->turn();
+  engine_->end_turn();
+  if (engine_->sync_due()) {
+    engine_->begin_sync();
+    const auto sync = [this, commits = disk_.unsynced()] {
+      engine_->end_sync(disk_.sync(commits));
+      touch();
+    };
+    if (sync_ms_ > 0 && disk_timing_.percent(70)) {
+      world_.at(world_.now_ms_ + 1 + disk_timing_.below(sync_ms_), index_, sync);
+    } else {
+      sync();
+      engine_->end_turn();
+      touched = engine_->sync_due();
+    }
+  }
+  const uint64_t due = engine_->due_ms();
   if (disk_.faulted()) world_.checker_->on_fault(index_);
   world_.checker_->on_turn_ended(index_);
   disk_.forget_faults();
@@ -221,6 +238,7 @@ World::World(const Plan& plan, bool tracing) : plan_(plan), tracing_(tracing) {
       stir(mix(i, changes.size()));
       checker_->on_commit(i, changes);
     };
+    replica->disk().rolled_back = [this, i] { checker_->on_opened(i, Reopened::after_a_crash); };
   }
   checker_ = std::make_unique<Checker>(std::move(subjects));
   hostile_ = std::make_unique<Hostile>(*this, mix(plan.seed, 99));
