@@ -58,7 +58,7 @@ Replica::~Replica() = default;
 void Replica::open(Reopened how, bool first) {
   ++generation;
   topics.clear();
-  touched = false;
+  touched = syncing_ = false;
   kubo_state_ = {};
   mono_base_ms_ = entropy_.below(1'000'000);
   if (!first) world_.checker_->on_opened(index_, how);
@@ -92,10 +92,12 @@ void Replica::turn() {
   if (engine_->sync_due()) {
     engine_->begin_sync();
     const auto sync = [this, commits = disk_.unsynced()] {
+      syncing_ = false;
       engine_->end_sync(disk_.sync(commits));
       touch();
     };
     if (sync_ms_ > 0 && disk_timing_.percent(70)) {
+      syncing_ = true;
       world_.at(world_.now_ms_ + 1 + disk_timing_.below(sync_ms_), index_, sync);
     } else {
       sync();
@@ -106,7 +108,7 @@ void Replica::turn() {
   const uint64_t due = engine_->due_ms();
   if (disk_.faulted()) world_.checker_->on_fault(index_);
   world_.checker_->on_turn_ended(index_);
-  disk_.forget_faults();
+  if (!syncing_) disk_.forget_faults();  // else an answer that tells of one may be waiting
   due_ms = std::max(due > mono_base_ms_ ? due - mono_base_ms_ : 0, world_.now_ms_ + 1);
   busy_until_ms = std::max(busy_until_ms, world_.now_ms_ + world_.plan_.turn_ms[index_]);
 }
