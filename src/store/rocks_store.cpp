@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "store/encryption.h"
 #include "store/file_system.h"
+#include "store/log_space.h"
 #include "store/memory_reads.h"
 #include "store/open_on.h"
 #include "store/rocks_options.h"
@@ -70,7 +71,9 @@ Result<void> set_torn_aside(const fs::path& database, const fs::path& aside) {
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(database, error)) {
     const std::string name = entry.path().filename();
-    if (!entry.is_regular_file(error) || entry.file_size(error) >= kNonceBytes) continue;
+    if (!entry.is_regular_file(error)) continue;
+    if (name.ends_with(".log")) trim_log(entry.path());
+    if (fs::file_size(entry.path(), error) >= kNonceBytes) continue;
     if (name == "LOCK") continue;
     if (name == "CURRENT")  // without it RocksDB would begin a new database in this folder
       return fail(Code::corrupt,
@@ -118,7 +121,7 @@ class RocksStore::Impl {
       : folder_(folder.path()),
         path_(folder.in("rocksdb")),
         free_bytes_min_(options.free_bytes_min),
-        files_(std::make_shared<FileSystem>(with_memory_reads(disk), options.key)),
+        files_(std::make_shared<FileSystem>(with_log_space(with_memory_reads(disk)), options.key)),
         env_(rocksdb::NewCompositeEnv(files_)),
         cache_(rocksdb::NewLRUCache(kMemoryBytesMax, 4)) {}
 
