@@ -81,7 +81,6 @@ class Daemon {
   std::vector<EngineJob> engine_jobs_;  ///< Not handed over yet.
   Inbox inbox_;
   Worker engine_worker_;
-  Worker sync_worker_;
   Worker reader_worker_;
   int exit_code_ = kExitStopped;
 };
@@ -99,7 +98,6 @@ Daemon::Daemon(const Config& config, store::DataFolder folder, access::Identity 
       kubo_(loop_, kubo_options(config), kubo_events()),
       identity_(std::move(identity)),
       engine_worker_("ptwop-engine", [this] { return engine_turn(); }),
-      sync_worker_("ptwop-sync", nullptr),
       reader_worker_("ptwop-reader", nullptr) {
   backend_.clock = &clock_;
   backend_.started_mono_ms = clock_.mono_ms();
@@ -131,20 +129,7 @@ void Daemon::hand_over() {
 uint64_t Daemon::engine_turn() {
   if (!engine_) return 0;
   if (app::mono_ms() >= tick_at_ms_) engine_->tick();
-  engine_->end_turn();
-  while (engine_->sync_due()) {
-    engine_->begin_sync();
-    if (engine_worker_.waiting()) {
-      sync_worker_.run([this] {
-        engine_worker_.run([this, synced = store_->sync()] { engine_->end_sync(synced); });
-      });
-      break;
-    }
-    // Nothing else is to be done meanwhile: waiting here is sooner than another thread.
-    engine_->end_sync(store_->sync());
-    engine_->end_turn();
-  }
-  tick_at_ms_ = std::max(engine_->due_ms(), app::mono_ms() + 1);
+  tick_at_ms_ = std::max(engine_->turn(), app::mono_ms() + 1);
   return tick_at_ms_;
 }
 
@@ -314,8 +299,6 @@ void Daemon::stop() {
   hand_over();
   reader_worker_.stop();
   engine_worker_.stop();
-  sync_worker_.stop();
-  if (engine_) engine_->turn();  // what a sync that nobody heard the end of was for
   // Who waits in the engine is answered by its end, and that goes out before the connections close.
   backend_.directory = nullptr;
   engine_.reset();

@@ -29,11 +29,6 @@ void Worker::run(Job job) {
   wake_.notify_one();
 }
 
-bool Worker::waiting() {
-  const std::lock_guard lock(mutex_);
-  return !jobs_.empty();
-}
-
 void Worker::stop() {
   {
     const std::lock_guard lock(mutex_);

@@ -22,8 +22,6 @@ class Worker {
 
   /// From any thread. After stop() the job is destroyed without being run.
   void run(Job job);
-  /// Something waits to be run.
-  bool waiting();
   /// Runs what waits, then ends the thread.
   void stop();
 

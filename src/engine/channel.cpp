@@ -215,7 +215,7 @@ void Channel::finish_node(list::Node& node, const std::vector<Bytes>& ops, bool 
     world_.txn.put(Table::outbox, node_key(number_, node.id, node.number), {});
   ++world_.outbox;
   ++world_.stats.nodes_written;
-  if (!PTWOP_MUTANT(acknowledge_unsynced)) world_.must_sync = true;
+  world_.must_sync = true;
   if (block.size() <= limits::kInlineNodeBytesMax)
     fresh_.push_back(block);
   else

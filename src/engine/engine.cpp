@@ -251,7 +251,6 @@ void Engine::wait(const std::string& name, std::vector<std::string> tokens, uint
   const uint64_t ask_at = peer.empty() ? now + kAskMs : now;
   e.waiters.push_back({.channel = channel->view()->number,
                        .tokens = std::move(ats),
-                       .left = tokens.size(),
                        .peer = std::move(peer),
                        .deadline_ms = now + timeout_ms,
                        .ask_at_ms = ask_at,

@@ -2,9 +2,9 @@
 // all time, chance and I/O come through the ports.
 //
 // One thread drives it in turns: any number of calls below, then `turn()`, which builds the nodes
-// of what was written, commits everything in one batch, and, once that is durable, answers (`Done`)
-// and publishes. Nothing that could still be lost is promised to anybody. A turn in three steps,
-// `end_turn`, `begin_sync`, `end_sync`, lets the next one run beside the sync.
+// of what was written, commits everything in one synced batch, and only then answers (`Done`),
+// publishes and asks for blocks. Whoever waits for events therefore sees nothing that could still
+// be lost.
 #pragma once
 #include <functional>
 #include <map>
@@ -119,18 +119,8 @@ class Engine {
   void on_kubo(KuboState state);
   void tick();  ///< Time-outs and anti-entropy; every 50 to 250 ms.
 
-  /// Ends the turn: commits. What leaves is held back while it rests on what is not durable.
-  void end_turn();
-  /// Something is held back that no sync is under way for: call `begin_sync`, then the store's
-  /// `sync`, on another thread maybe while turns go on here, then `end_sync` with what that gave.
-  /// The caller ends a turn after each `end_sync`: if it failed, all since the last one is undone.
-  bool sync_due() const;
-  void begin_sync();
-  void end_sync(const Result<void>& synced);
-  /// All of it at once. Gives `due_ms`.
+  /// Ends the turn: see above. Returns the mono time at which it wants the next tick at the latest.
   uint64_t turn();
-  /// The mono time at which it wants the next tick and turn at the latest.
-  uint64_t due_ms() const;
 
  private:
   struct Impl;

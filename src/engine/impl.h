@@ -22,7 +22,6 @@ struct Engine::Impl {
     uint32_t channel = 0;
     bool fresh = true;  ///< Not looked at yet.
     std::vector<list::At> tokens;
-    size_t left = 0;  ///< So many of them, from the front, were not reached yet.
     std::string peer;
     uint64_t deadline_ms = 0;
     uint64_t ask_at_ms = 0;          ///< When peers are asked (again) for their clocks…
@@ -30,7 +29,6 @@ struct Engine::Impl {
     Done<bool> done;
   };
 
-  Gate gate;
   World world;
   Directory directory;
   std::map<uint32_t, std::unique_ptr<Channel>> channels;
@@ -57,8 +55,8 @@ struct Engine::Impl {
   std::vector<std::pair<uint32_t, ipld::Cid>>
       left;  ///< In this turn; their pins go once that is durable.
   bool channels_changed = false;
+  bool unsynced = false;
   bool reload_due = false;
-  bool roll_back_due = false;  ///< A sync failed: the next turn is discarded, and more.
   struct Damage {
     Error error;
     uint64_t again_at_ms = 0;  ///< mono: when the channel is tried again; at its end: it is in use
@@ -67,10 +65,7 @@ struct Engine::Impl {
   std::map<uint32_t, Damage> damage;  ///< Channels whose part of the store could not be read.
 
   Impl(Ports ports, access::Identity identity)
-      : gate(ports.gossip, ports.blocks),
-        world({ports.store, gate, gate, ports.clock, ports.entropy}, std::move(identity)),
-        outbox(world),
-        pins(world) {}
+      : world(ports, std::move(identity)), outbox(world), pins(world) {}
 
   Channel* find(std::string_view name) {
     const auto it = by_name.find(name);
@@ -107,7 +102,7 @@ struct Engine::Impl {
   void try_damaged_again();
   void conclude(const std::set<uint32_t>& settled);
   void want_pin(Channel& channel);
-  void answer();
+  void answer(const Error* failed);
 };
 
 }  // namespace ptwop::engine

@@ -296,7 +296,7 @@ bool Lists::drain_run(const list::ListId& id, const access::Membership& membersh
   for (Arrived& arrived : accepted) {
     ++world_.stats.nodes_received;
     events_.came.insert(id);
-    if (!PTWOP_MUTANT(promise_unsynced)) world_.must_sync = true;
+    if (!PTWOP_MUTANT(promise_unsynced)) world_.must_keep = true;
     hold(*state, std::move(arrived));
   }
   return true;

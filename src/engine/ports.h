@@ -43,15 +43,11 @@ class StateStore {
   /// backwards; stops when `visit` returns false.
   virtual Result<void> scan(Table table, BytesView from, BytesView until, bool reverse,
                             const Visit& visit) const = 0;
-  /// One atomic batch, visible when this returns and durable after the next `sync`. Errors:
-  /// disk_full, corrupt, internal; then nothing of it is visible, now or after a restart.
-  virtual Result<void> commit(const Changes& changes) = 0;
-  /// Makes every earlier commit durable. On any thread, also beside reads and commits. Errors: as
-  /// above; then nothing more is committed before `roll_back`.
+  /// One atomic batch. With `sync` it is durable when this returns. Errors: disk_full, corrupt,
+  /// internal; then nothing of it is visible, now or after a restart.
+  virtual Result<void> commit(const Changes& changes, bool sync) = 0;
+  /// Makes every earlier commit durable.
   virtual Result<void> sync() = 0;
-  /// After a sync that failed: takes back what was committed since the last one that did not,
-  /// unless the disk has it for good by now. Reads show the same as a restart would.
-  virtual void roll_back() = 0;
 };
 
 /// Kubo's pubsub, one topic a channel. A hint, never the truth: messages may be lost, doubled,

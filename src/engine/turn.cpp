@@ -33,8 +33,7 @@ Result<void> Engine::open() {
   world.stamp_tail = 1 + (read_be64(world.ports.entropy.bytes(8)) & 0x3fff);
   Bytes next;
   append_be64(next, world.boot);
-  PTWOP_CHECK(world.ports.store.commit({{Change::Kind::put, Table::meta, "b", next}}));
-  PTWOP_CHECK(world.ports.store.sync());
+  PTWOP_CHECK(world.ports.store.commit({{Change::Kind::put, Table::meta, "b", next}}, true));
   world.put_large = [this](uint32_t channel, std::vector<Block> blocks,
                            std::vector<sync::LargeNode> names) {
     impl_->outbox.put_large(channel, std::move(blocks), std::move(names));
@@ -235,12 +234,12 @@ void Engine::Impl::check_waiters(const std::set<uint32_t>& settled) {
       continue;
     const auto it = channels.find(waiter.channel);
     Result<bool> all = it != channels.end();
-    while (all && *all && waiter.left > 0) {  // what is reached stays reached
-      const list::At& at = waiter.tokens[waiter.left - 1];
+    while (all && *all && !waiter.tokens.empty()) {  // what is reached stays reached
+      const list::At& at = waiter.tokens.back();
       all = it->second->reached(at);
       if (all && *all && !waiter.peer.empty() && !PTWOP_MUTANT(wait_for_no_peer))
         all = it->second->peer_has(waiter.peer, at);
-      if (all && *all) --waiter.left;
+      if (all && *all) waiter.tokens.pop_back();
     }
     if (all && !*all && now < waiter.deadline_ms) {
       if (now >= waiter.ask_at_ms) {
@@ -254,25 +253,27 @@ void Engine::Impl::check_waiters(const std::set<uint32_t>& settled) {
     if (all && !*all)
       all = fail(Code::not_reached,
                  "not reached in time: it may still come; see channel.info (missing, peers)");
-    Waiter answered = waiter;
-    waiter.done = nullptr;
-    gate.answer([this, answered = std::move(answered), all = std::move(all)](const Error* failed) {
-      if (failed && all) return waiters.push_back(answered);  // it is not here after all
-      answered.done(all);
-    });
+    std::exchange(waiter.done, nullptr)(std::move(all));
   }
   std::erase_if(waiters, [](const Waiter& w) { return !w.done; });
 }
 
-void Engine::Impl::answer() {
-  for (auto& reply : std::exchange(world.replies, {})) gate.answer(std::move(reply));
+void Engine::Impl::answer(const Error* failed) {
+  auto replies = std::exchange(world.replies, {});
+  for (auto& reply : replies) reply(failed);
 }
 
 Result<void> Engine::Impl::commit() {
   if (world.broken) return *world.broken;
   if (world.txn.empty()) return {};
-  PTWOP_CHECK(world.ports.store.commit(world.txn.take()));
-  if (world.must_sync) gate.close();
+  // What came from others is shown at once, and made durable before anything that promises it
+  // leaves.
+  PTWOP_CHECK(world.ports.store.commit(world.txn.take(),
+                                       world.must_sync && !PTWOP_MUTANT(acknowledge_unsynced)));
+  if (world.must_sync)
+    unsynced = false;
+  else if (world.must_keep)
+    unsynced = true;
   return {};
 }
 
@@ -290,22 +291,7 @@ void Engine::Impl::discard(Error error) {
                  "nothing was written: one channel's data was just found damaged and it is set "
                  "aside; try again");
   }
-  const auto refuse_all = [&] {
-    for (auto& reply : std::exchange(world.replies, {}))
-      reply(PTWOP_MUTANT(acknowledge_failed) ? nullptr : &error);
-  };
-  if (PTWOP_MUTANT(keep_failed_turn)) return refuse_all();
-  if (std::exchange(roll_back_due, false)) {
-    world.ports.store.roll_back();
-    gate.drop(error);
-    for (Waiter& waiter : waiters) {
-      waiter.left = waiter.tokens.size();
-      waiter.fresh = true;
-    }
-    // What went with it is asked of Kubo anew.
-    outbox.on_offline();
-    pins.on_online();
-  }
+  if (PTWOP_MUTANT(keep_failed_turn)) return answer(&error);
   if (const auto loaded = load(); !loaded) {
     log::error("engine", "the store cannot be read: trying again",
                {{"why", loaded.error().message}});
@@ -313,10 +299,10 @@ void Engine::Impl::discard(Error error) {
   } else {
     show_channels();
   }
-  refuse_all();
+  answer(PTWOP_MUTANT(acknowledge_failed) ? nullptr : &error);
 }
 
-// After the commit: readers see it; what leaves may have to wait at the gate until it is durable.
+// After the commit: show it, make it durable, then answer and send.
 void Engine::Impl::conclude(const std::set<uint32_t>& settled) {
   const auto each = [this](const std::set<uint32_t>& numbers, auto&& use) {
     for (const uint32_t number : numbers)
@@ -324,8 +310,12 @@ void Engine::Impl::conclude(const std::set<uint32_t>& settled) {
   };
   show_channels();
   each(settled, [](Channel& channel) { channel.show(); });
+  if (unsynced) {
+    if (const auto synced = world.ports.store.sync(); !synced) return discard(synced.error());
+    unsynced = false;
+  }
   for (const auto& [number, cid] : std::exchange(left, {})) pins.release(number, cid);
-  answer();
+  answer(nullptr);
   talking.insert(settled.begin(), settled.end());
   each(std::exchange(talking, {}), [this](Channel& channel) {
     channel.publish();
@@ -341,7 +331,7 @@ void Engine::Impl::want_pin(Channel& channel) {
     pins.want(channel.view()->number, channel.cid(), channel.record().manifest);
 }
 
-void Engine::end_turn() {
+uint64_t Engine::turn() {
   Impl& e = *impl_;
   World& world = e.world;
   ++world.stats.turns;
@@ -357,35 +347,13 @@ void Engine::end_turn() {
   const auto committed = e.commit();
   world.txn.clear();
   world.broken.reset();
-  world.must_sync = false;
+  world.must_sync = world.must_keep = false;
   if (committed)
     e.conclude(touched);
   else
     e.discard(committed.error());
-}
 
-bool Engine::sync_due() const { return impl_->gate.sync_due(); }
-void Engine::begin_sync() { impl_->gate.begin_sync(); }
-
-void Engine::end_sync(const Result<void>& synced) {
-  if (synced || PTWOP_MUTANT(sync_never_fails)) return impl_->gate.end_sync();
-  impl_->world.broken = synced.error();
-  impl_->roll_back_due = true;
-}
-
-uint64_t Engine::turn() {
-  end_turn();
-  if (impl_->gate.closed()) {
-    begin_sync();
-    end_sync(impl_->world.ports.store.sync());
-    if (impl_->roll_back_due) end_turn();
-  }
-  return due_ms();
-}
-
-uint64_t Engine::due_ms() const {
-  const Impl& e = *impl_;
-  uint64_t next = e.world.now_ms() + kIdleTickMs;
+  uint64_t next = world.now_ms() + kIdleTickMs;
   next = std::min(next, e.outbox.due_ms());
   if (!e.due.empty()) next = std::min(next, e.due.begin()->first);
   for (const auto& waiter : e.waiters)

@@ -7,7 +7,6 @@
 
 #include "access/identity.h"
 #include "engine/engine.h"
-#include "engine/gate.h"
 #include "engine/ports.h"
 #include "engine/transaction.h"
 #include "sync/message.h"
@@ -28,11 +27,13 @@ struct World {
   bool outbox_urgent = false;  ///< One of them is too large to be announced otherwise.
   uint64_t message_count = 0;  ///< Rises with every message sent.
 
-  /// Answers of this turn: they leave after the commit, or tell why it failed.
-  std::vector<Gate::Answer> replies;
-  /// True if this turn wrote, or took in, what answers, clocks or tokens will promise: it is
-  /// durable before anything else leaves.
+  /// Answers of this turn: called after the commit with null, or with why it failed.
+  std::vector<std::function<void(const Error*)>> replies;
+  /// True if something in this turn must be durable before the turn ends.
   bool must_sync = false;
+  /// True if this turn took in what clocks and tokens will promise: durable before anything goes
+  /// out.
+  bool must_keep = false;
   /// A read or write of the store failed in mid-turn: the turn is discarded.
   std::optional<Error> broken;
   /// …because this channel's part of the store is damaged.

@@ -129,7 +129,6 @@ class RocksStore::Impl {
 
   Result<void> open() {
     PTWOP_TRY(database_, open_database(false));
-    durable_ = files_->log_mark();
     return {};
   }
 
@@ -142,7 +141,7 @@ class RocksStore::Impl {
     std::shared_lock lock(database_mutex_, std::defer_lock);
     if (memory && !lock.try_lock()) return fail(Code::overloaded, "the database is being reopened");
     if (!memory) lock.lock();
-    if (!database_ || stale_) return closed();
+    if (!database_) return closed();
     std::optional<MemoryOnly> no_disk;
     if (memory) no_disk.emplace();
     rocksdb::PinnableSlice value;
@@ -159,7 +158,7 @@ class RocksStore::Impl {
                     const Visit& visit) const {
     if (!until.empty() && from >= until) return {};
     const std::shared_lock lock(database_mutex_);
-    if (!database_ || stale_) return closed();
+    if (!database_) return closed();
     const rocksdb::Slice lower = slice(from), upper = slice(until);
     rocksdb::ReadOptions options;
     options.iterate_lower_bound = &lower;
@@ -173,55 +172,27 @@ class RocksStore::Impl {
     return {};
   }
 
-  Result<void> commit(const engine::Changes& changes) {
+  Result<void> commit(const engine::Changes& changes, bool sync) {
     const std::lock_guard lock(commit_mutex_);
     PTWOP_CHECK(heal());
     PTWOP_TRY(auto batch, batch_of(changes, database_));
     PTWOP_CHECK(check_space(batch.GetDataSize()));
     mark_ = files_->log_mark();
-    const auto status = database_->db->Write(rocksdb::WriteOptions(), &batch);
+    rocksdb::WriteOptions options;
+    options.sync = sync;
+    const auto status = database_->db->Write(options, &batch);
     show(changes, status.ok());
     if (status.ok()) return {};
     return give_up(error_from(status, "write"));
   }
 
-  // Commits go on meanwhile.
   Result<void> sync() {
-    FileSystem::LogMark end;
-    {
-      const std::lock_guard lock(commit_mutex_);
-      // A commit failed: cutting it off made what was before it durable.
-      if (failed_ && mark_.path == durable_.path && files_->cut_log(mark_)) return {};
-      end = files_->log_mark();
-    }
-    rocksdb::Status status;
-    {
-      const std::shared_lock lock(database_mutex_);
-      if (!database_) return closed();
-      status = database_->db->FlushWAL(true);
-    }
     const std::lock_guard lock(commit_mutex_);
-    if (status.ok()) {
-      durable_ = std::move(end);
-      return {};
-    }
-    Error error = error_from(status, "sync");
-    if (files_->log_mark().path == durable_.path)
-      mark_ = durable_;
-    else  // RocksDB went on to another log: the one before is on its way into sorted files
-      error.message += "; what was written a moment before may stay";
-    roll_back_due_ = true;
-    return give_up(std::move(error));
-  }
-
-  void roll_back() {
-    const std::lock_guard lock(commit_mutex_);
-    if (!std::exchange(roll_back_due_, false)) return;
-    // What readers see is in memory too: it goes with the database, and what is on disk is read.
-    const auto lock_readers = without_readers();
-    stale_ = !lock_readers.owns_lock() || !close();
-    values_.clear();
-    if (!stale_) open_to_read();
+    if (failed_) return *failed_;
+    mark_ = files_->log_mark();
+    const auto status = database_->db->FlushWAL(true);
+    if (status.ok()) return {};
+    return give_up(error_from(status, "sync"));
   }
 
   Result<void> compact() {
@@ -342,7 +313,6 @@ class RocksStore::Impl {
   /// Nothing to do unless an earlier write failed; then reopens the database once that can work.
   Result<void> heal() {
     if (!failed_) return {};
-    if (roll_back_due_) return *failed_;
     const auto now = steady_clock::now();
     if (now - healed_last_ < kHealEvery) return *failed_;
     healed_last_ = now;
@@ -354,25 +324,19 @@ class RocksStore::Impl {
     auto opened = open_database(false);
     if (!opened) {
       failed_ = opened.error();
-      open_to_read();
+      auto reading = open_database(true);
+      if (reading)
+        database_ = std::move(*reading);
+      else
+        log::error("store", "reading stopped", {{"cause", reading.error().message}});
       return *failed_;
     }
     database_ = std::move(*opened);
-    stale_ = false;
-    durable_ = files_->log_mark();
     values_.clear();
     failed_.reset();
     writable_ = true;
     log::info("store", "writing again");
     return {};
-  }
-
-  void open_to_read() {
-    auto reading = open_database(true);
-    if (reading)
-      database_ = std::move(*reading);
-    else
-      log::error("store", "reading stopped", {{"cause", reading.error().message}});
   }
 
   const std::string folder_;
@@ -387,14 +351,11 @@ class RocksStore::Impl {
   /// well.
   mutable std::shared_mutex database_mutex_;
   std::unique_ptr<Database> database_;
-  std::atomic<bool> stale_ = false;  ///< It shows what was rolled back: it is not read any more.
 
   /// Guards what follows.
   std::mutex commit_mutex_;
   std::optional<Error> failed_;
   FileSystem::LogMark mark_;  ///< Where the log ended before the newest commit, or the failed one.
-  FileSystem::LogMark durable_;  ///< Where it ended when the last sync that went well began.
-  bool roll_back_due_ = false;   ///< Nothing is committed before `roll_back`.
   steady_clock::time_point healed_last_;
   steady_clock::time_point space_checked_;
   uint64_t unchecked_bytes_ = 0;
@@ -413,9 +374,10 @@ Result<void> RocksStore::scan(Table table, BytesView from, BytesView until, bool
                               const Visit& visit) const {
   return impl_->scan(table, from, until, reverse, visit);
 }
-Result<void> RocksStore::commit(const engine::Changes& changes) { return impl_->commit(changes); }
+Result<void> RocksStore::commit(const engine::Changes& changes, bool sync) {
+  return impl_->commit(changes, sync);
+}
 Result<void> RocksStore::sync() { return impl_->sync(); }
-void RocksStore::roll_back() { impl_->roll_back(); }
 Result<void> RocksStore::compact() { return impl_->compact(); }
 StoreStats RocksStore::stats() const { return impl_->stats(); }
 

@@ -21,8 +21,7 @@ struct StoreStats {
   bool writable = true;         ///< False while commits are refused after a failure.
 };
 
-/// Reads from any thread; commits one after another, whatever thread they come from, also beside a
-/// sync.
+/// Reads from any thread; commits one after another, whatever thread they come from.
 ///
 /// A commit that fails (disk full, I/O error) is cut off the log before `commit` returns. Commits
 /// are then refused with the cause, while reads go on, until a later one finds space, reopens the
@@ -36,9 +35,8 @@ class RocksStore final : public engine::StateStore {
   Result<void> scan(engine::Table table, BytesView from, BytesView until, bool reverse,
                     const Visit& visit) const override;
   /// Keys are at most 4 KiB (else too_large).
-  Result<void> commit(const engine::Changes& changes) override;
+  Result<void> commit(const engine::Changes& changes, bool sync) override;
   Result<void> sync() override;
-  void roll_back() override;
 
   /// Writes everything out and rewrites the sorted files without what was erased. Slow; from any
   /// thread.

@@ -492,7 +492,6 @@ void Checker::take_record(size_t replica, Mirror& mirror, const list::ListId& id
       !grant_forked(mirror, id))
     return fail("clock", what + ": what was applied went back without a fork");
   mirror.lists[id] = record;
-  mirror.cuts[id].insert(record.cut);
   if (const auto unmet = mirror.unmet.find(id);
       unmet != mirror.unmet.end() &&
       record.applied.number >=
@@ -668,18 +667,17 @@ void Checker::on_published(size_t replica, const ipld::Cid& channel, BytesView b
     }
   } else if (const auto* clock = std::get_if<sync::ClockMessage>(&message->body)) {
     for (const sync::ClockEntry& entry : clock->entries) {
-      const auto cuts = mirror->cuts.find(entry.at.list);
+      const auto here = mirror->lists.find(entry.at.list);
       const Bytes key = engine::meta_key('l', number, entry.at.list.view());
       const Bytes* durable = disk.durable(engine::Table::meta, key);
       const auto record = durable ? engine::decode_list(*durable)
                                   : Result<engine::ListRecord>(ptwop::fail(Code::not_found, ""));
-      // It may have waited for a sync: what it says was true when that began.
-      if (cuts == mirror->cuts.end() || !holds(*mirror, entry.at) ||
-          !cuts->second.contains(entry.cut))
+      if (here == mirror->lists.end() || here->second.held != entry.at.position ||
+          here->second.cut != entry.cut)
         return fail("clock",
                     fmt::format("{} names number {} of list {}, and holds another", name(replica),
                                 entry.at.position.number, short_list(entry.at.list)));
-      if (!record || record->held.number < entry.at.position.number)
+      if (!record || record->held != entry.at.position)
         return fail(
             "durable",
             fmt::format("{} promises number {} of list {}, which a crash could still take away",

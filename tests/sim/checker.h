@@ -126,8 +126,7 @@ class Checker {
     Model model;
     std::map<Spot, std::map<ipld::Cid, int>>
         again;  ///< What applied nodes write again, and how many of them do.
-    std::map<Spot, ipld::Cid> counted;                ///< Whose operations the model has.
-    std::map<list::ListId, std::set<uint64_t>> cuts;  ///< All that its lists had since the start.
+    std::map<Spot, ipld::Cid> counted;  ///< Whose operations the model has.
   };
   struct Acknowledged {
     ipld::Cid channel;

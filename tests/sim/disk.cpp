@@ -47,42 +47,35 @@ Disk::When Disk::crash_now() {
   return static_cast<When>(random_.below(3));
 }
 
-Result<void> Disk::commit(const engine::Changes& changes) {
+Result<void> Disk::commit(const engine::Changes& changes, bool sync) {
   if (dead_) return gone();
   const When crash = crash_now();
   if (crash == When::before) return gone();
   if (crash == When::never) {
-    if (full || roll_back_due_ || fails(write_error_percent)) {
+    if (full || fails(write_error_percent)) {
       faulted_ = 2;
       return full ? fail(Code::disk_full, "the simulated disk is full")
                   : fail(Code::internal, "a simulated write error");
     }
   }
   apply(changes);
+  if (sync && crash != When::during) unsynced_.clear();
   if (crash != When::never) return gone();
   if (committed) committed(changes);
   return {};
 }
 
-Result<void> Disk::sync(size_t commits) {
+Result<void> Disk::sync() {
   if (dead_) return gone();
   const When crash = crash_now();
   if (crash == When::before || crash == When::during) return gone();
   if (crash == When::never && (full || fails(write_error_percent))) {
     faulted_ = 2;
-    roll_back_due_ = true;
     return fail(full ? Code::disk_full : Code::internal, "a simulated sync error");
   }
-  unsynced_.erase(unsynced_.begin(), unsynced_.begin() + static_cast<ptrdiff_t>(commits));
+  unsynced_.clear();
   if (crash == When::after) return gone();
   return {};
-}
-
-void Disk::roll_back() {
-  if (dead_ || !std::exchange(roll_back_due_, false)) return;
-  take_back(random_.percent(20) ? unsynced_.size() : 0);  // the disk may have had it for good
-  unsynced_.clear();
-  if (rolled_back) rolled_back();
 }
 
 void Disk::set(Undos& undos, size_t table, const Bytes& key, std::optional<Bytes> value) {
@@ -119,7 +112,8 @@ void Disk::apply(const engine::Changes& changes) {
   unsynced_.push_back(std::move(undos));
 }
 
-void Disk::take_back(size_t kept) {
+void Disk::restart(bool keep_all) {
+  const size_t kept = keep_all ? unsynced_.size() : random_.below(unsynced_.size() + 1);
   while (unsynced_.size() > kept) {
     Undos& undos = unsynced_.back();
     for (auto undo = undos.rbegin(); undo != undos.rend(); ++undo) {
@@ -130,11 +124,6 @@ void Disk::take_back(size_t kept) {
     }
     unsynced_.pop_back();
   }
-}
-
-void Disk::restart(bool keep_all) {
-  take_back(keep_all ? unsynced_.size() : random_.below(unsynced_.size() + 1));
-  roll_back_due_ = false;
   if (!keep_all) unsynced_.clear();  // what the log still had was read back and rewritten
   crash_in_ = 0;
   dead_ = false;

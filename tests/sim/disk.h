@@ -23,12 +23,8 @@ class Disk : public engine::StateStore {
                                    engine::ReadMode mode = engine::ReadMode::any) const override;
   Result<void> scan(engine::Table table, BytesView from, BytesView until, bool reverse,
                     const Visit& visit) const override;
-  Result<void> commit(const engine::Changes& changes) override;
-  Result<void> sync() override { return sync(unsynced_.size()); }
-  /// How many commits wait for a sync; and a sync for the first of them.
-  size_t unsynced() const { return unsynced_.size(); }
-  Result<void> sync(size_t commits);
-  void roll_back() override;
+  Result<void> commit(const engine::Changes& changes, bool sync) override;
+  Result<void> sync() override;
 
   // --- faults ---
   bool full = false;  ///< Commits and syncs fail.
@@ -48,7 +44,6 @@ class Disk : public engine::StateStore {
 
   // --- for the checker ---
   std::function<void(const engine::Changes&)> committed;  ///< After each commit that took effect.
-  std::function<void()> rolled_back;                      ///< What a failed sync was for is gone.
   const Table& table(engine::Table table) const { return tables_[static_cast<size_t>(table)]; }
   const Bytes* find(engine::Table table, BytesView key) const;
   /// What a crash at this moment could not take away; null: nothing.
@@ -72,11 +67,9 @@ class Disk : public engine::StateStore {
 
   Image tables_;
   std::vector<Undos> unsynced_;  ///< How to take each commit back, the oldest first.
-  void take_back(size_t kept);
   mutable Random random_;
   uint64_t crash_in_ = 0;
   bool dead_ = false;
-  bool roll_back_due_ = false;
   mutable unsigned faulted_ = 0;
 };
 

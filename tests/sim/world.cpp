@@ -49,8 +49,6 @@ Replica::Replica(World& world, size_t index, uint64_t seed)
       kubo_(mix(seed, 2)),
       identity_(std::move(*access::Identity::from_seed(identity_seed(mix(seed, 3))))),
       disk_(mix(seed, 4)),
-      disk_timing_(mix(seed, 6)),
-      sync_ms_(mix(seed, 7) % 3 == 0 ? 0 : 1 + mix(seed, 8) % 400),
       mono_base_ms_(mix(seed, 5) % 1'000'000) {}
 
 Replica::~Replica() = default;
@@ -58,7 +56,7 @@ Replica::~Replica() = default;
 void Replica::open(Reopened how, bool first) {
   ++generation;
   topics.clear();
-  touched = syncing_ = false;
+  touched = false;
   kubo_state_ = {};
   mono_base_ms_ = entropy_.below(1'000'000);
   if (!first) world_.checker_->on_opened(index_, how);
@@ -88,27 +86,10 @@ void Replica::end(bool machine_stops) {
 
 void Replica::turn() {
   touched = false;
-  engine_->end_turn();
-  if (engine_->sync_due()) {
-    engine_->begin_sync();
-    const auto sync = [this, commits = disk_.unsynced()] {
-      syncing_ = false;
-      engine_->end_sync(disk_.sync(commits));
-      touch();
-    };
-    if (sync_ms_ > 0 && disk_timing_.percent(70)) {
-      syncing_ = true;
-      world_.at(world_.now_ms_ + 1 + disk_timing_.below(sync_ms_), index_, sync);
-    } else {
-      sync();
-      engine_->end_turn();
-      touched = engine_->sync_due();
-    }
-  }
-  const uint64_t due = engine_->due_ms();
+  const uint64_t due = engine_->turn();
   if (disk_.faulted()) world_.checker_->on_fault(index_);
   world_.checker_->on_turn_ended(index_);
-  if (!syncing_) disk_.forget_faults();  // else an answer that tells of one may be waiting
+  disk_.forget_faults();
   due_ms = std::max(due > mono_base_ms_ ? due - mono_base_ms_ : 0, world_.now_ms_ + 1);
   busy_until_ms = std::max(busy_until_ms, world_.now_ms_ + world_.plan_.turn_ms[index_]);
 }
@@ -240,7 +221,6 @@ World::World(const Plan& plan, bool tracing) : plan_(plan), tracing_(tracing) {
       stir(mix(i, changes.size()));
       checker_->on_commit(i, changes);
     };
-    replica->disk().rolled_back = [this, i] { checker_->on_opened(i, Reopened::after_a_crash); };
   }
   checker_ = std::make_unique<Checker>(std::move(subjects));
   hostile_ = std::make_unique<Hostile>(*this, mix(plan.seed, 99));

@@ -77,9 +77,6 @@ class Replica : engine::Gossip, engine::BlockStore, Clock, Entropy {
   Random entropy_, kubo_;
   access::Identity identity_;
   Disk disk_;
-  Random disk_timing_;
-  bool syncing_ = false;
-  uint64_t sync_ms_;  ///< How long a sync may take while turns go on; 0: they wait for it.
   std::unique_ptr<engine::Engine> engine_;
   engine::KuboState kubo_state_;
   int64_t offset_ms_ = 0, drift_ppm_ = 0;

@@ -41,7 +41,7 @@ class MemoryStore : public engine::StateStore {
     return {};
   }
 
-  Result<void> commit(const engine::Changes& changes) override {
+  Result<void> commit(const engine::Changes& changes, bool) override {
     const std::lock_guard lock(mutex_);
     if (fail_commits) return fail(Code::disk_full, "the disk is full");
     ++commits;
@@ -64,7 +64,6 @@ class MemoryStore : public engine::StateStore {
     return {};
   }
   Result<void> sync() override { return {}; }
-  void roll_back() override {}
 
   void copy_from(const MemoryStore& other) { maps_ = other.maps_; }
   size_t size(engine::Table table) const { return at(table).size(); }

@@ -25,24 +25,22 @@ class Disk : public MemoryStore {
       return fail(Code::corrupt, "cannot be read");
     return MemoryStore::get(table, key, mode);
   }
-  Result<void> commit(const engine::Changes& changes) override {
-    auto done = MemoryStore::commit(changes);
-    log_.push_back(done ? "commit" : "commit failed");
+  Result<void> commit(const engine::Changes& changes, bool sync) override {
+    if (sync && fail_syncs) return fail(Code::disk_full, "the disk is full");
+    auto done = MemoryStore::commit(changes, sync);
+    log_.push_back(!done ? "commit failed" : sync ? "durable" : "commit");
     return done;
   }
   Result<void> sync() override {
     if (fail_syncs) return fail(Code::disk_full, "the disk is full");
     log_.push_back("durable");
-    durable_.copy_from(*this);
     return {};
   }
-  void roll_back() override { copy_from(durable_); }
   bool fail_syncs = false;
   Bytes fail_reads_of;
 
  private:
   std::vector<std::string>& log_;
-  MemoryStore durable_;
 };
 
 class Alone : engine::Gossip, engine::BlockStore, Clock, Entropy {

@@ -18,7 +18,7 @@ TEST_CASE(
     std::map<Bytes, Bytes> expect;
     for (int i = 0; i < 12; ++i) {
       const Bytes key = std::to_string(random() % 20);
-      (void)store.commit({{engine::Change::Kind::put, Table::state, key, "s"}});
+      (void)store.commit({{engine::Change::Kind::put, Table::state, key, "s"}}, true);
       expect[key] = "s";
     }
     for (int i = 0; i < 12; ++i) {
@@ -46,7 +46,7 @@ TEST_CASE(
       });
       CHECK(got == want);
     }
-    (void)store.commit(txn.take());
+    (void)store.commit(txn.take(), true);
     for (const auto& [key, value] : expect) CHECK(*store.get(Table::state, key) == value);
     CHECK(store.size(Table::state) == expect.size());
   }

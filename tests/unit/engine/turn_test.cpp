@@ -89,64 +89,6 @@ TEST_CASE_FIXTURE(Own, "a write that cannot be made durable is refused, and is n
   CHECK(value() == 6);
 }
 
-TEST_CASE_FIXTURE(Own, "what leaves waits for a sync that began after its commit") {
-  run_ms(500);
-  log.clear();
-  write(add(5));
-  engine->end_turn();
-  REQUIRE(engine->sync_due());
-  engine->begin_sync();
-  write(add(50));
-  engine->end_turn();
-  CHECK_FALSE(engine->sync_due());
-  CHECK(answers.empty());
-  CHECK(at("publish") == log.size());
-  engine->end_sync(disk.sync());
-  engine->end_turn();
-  CHECK(answers.size() == 1);
-  CHECK(at("answer") < at("publish"));
-  // A question is answered after what it may have seen is durable.
-  bool told = false;
-  engine->info("c", [&](Result<engine::ChannelInfo>) { told = true; });
-  engine->end_turn();
-  CHECK_FALSE(told);
-  REQUIRE(engine->sync_due());
-  engine->begin_sync();
-  engine->end_sync(disk.sync());
-  CHECK(told);
-  REQUIRE(answers.size() == 2);
-  CHECK(*answers[1]->result.value == 55);
-  CHECK_FALSE(engine->sync_due());
-}
-
-TEST_CASE_FIXTURE(Own, "a sync that fails takes back the turns beside it as well") {
-  write(add(5));
-  engine->turn();
-  run_ms(500);
-  const size_t before = published.size();
-  puts.clear();
-  write(add(50));
-  engine->end_turn();
-  engine->begin_sync();
-  write(add(500));
-  engine->end_turn();
-  write(add(5000));  // it is in the turn that hears of the failure
-  engine->end_sync(fail(Code::internal, "the disk is broken"));
-  engine->end_turn();
-  REQUIRE(answers.size() == 4);
-  for (size_t i = 1; i < 4; ++i) CHECK_FALSE(answers[i].ok());
-  CHECK(value() == 5);
-  CHECK(published.size() == before);
-  CHECK_FALSE(put_own_node());
-  CHECK_FALSE(engine->sync_due());
-  write(add(1));
-  run_ms(1'000);
-  CHECK(*answers.back()->result.value == 6);
-  CHECK(info().lists[0].count == 2);
-  CHECK(published.size() > before);
-  CHECK(put_own_node());
-}
-
 TEST_CASE("what others sent is durable before anything says that it is here") {
   Alone a;
   const auto ref = a.join("count");
@@ -167,9 +109,6 @@ TEST_CASE("what others sent is durable before anything says that it is here") {
   CHECK(a.at("publish") == a.log.size());
   a.disk.fail_syncs = false;
   a.log.clear();
-  sync::Nodes again;  // nor was the manifest
-  again.manifest = a.manifest_block;
-  a.deliver(again);
   a.deliver({n});
   a.run_ms(20'000);
   CHECK(reached);
@@ -374,7 +313,7 @@ TEST_CASE_FIXTURE(Own,
       lost = engine::channel_prefix(ref->number) + key;
   REQUIRE(!lost.empty());
   const Bytes block = **disk.get(engine::Table::nodes, lost);
-  REQUIRE(disk.commit({{engine::Change::Kind::erase, engine::Table::nodes, lost, {}}}).ok());
+  REQUIRE(disk.commit({{engine::Change::Kind::erase, engine::Table::nodes, lost, {}}}, true).ok());
   start();
   CHECK(write_to("private").error().code == Code::corrupt);
   CHECK(write_to("c").ok());
@@ -389,7 +328,8 @@ TEST_CASE_FIXTURE(Own,
   SUBCASE("it is there again when the node is") {
     run_ms(5'000);
     CHECK(write_to("private").error().code == Code::corrupt);
-    REQUIRE(disk.commit({{engine::Change::Kind::put, engine::Table::nodes, lost, block}}).ok());
+    REQUIRE(
+        disk.commit({{engine::Change::Kind::put, engine::Table::nodes, lost, block}}, true).ok());
     run_ms(60'000);
     CHECK(write_to("private").ok());
     CHECK(info("private").damaged.empty());

@@ -35,23 +35,23 @@ uint64_t log_bytes(const Rig& rig) {
 }
 
 Code refusal(RocksStore& store, const engine::Changes& changes) {
-  const auto done = commit(store, changes, true);
+  const auto done = store.commit(changes, true);
   REQUIRE_FALSE(done.ok());
   return done.error().code;
 }
 
 void commit_within_two_seconds(RocksStore& store, const engine::Changes& changes) {
   for (int i = 0; i < 200; ++i) {
-    if (commit(store, changes, true)) return;
+    if (store.commit(changes, true)) return;
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
-  const auto last = commit(store, changes, true);
+  const auto last = store.commit(changes, true);
   REQUIRE_MESSAGE(last.ok(), (last.ok() ? "" : last.error().message));
 }
 
 TEST_CASE("a nearly full disk refuses commits before RocksDB sees them") {
   Rig rig;
-  REQUIRE(commit(*rig.store, {put(Table::state, "kept", "1")}, true).ok());
+  REQUIRE(rig.store->commit({put(Table::state, "kept", "1")}, true).ok());
   std::this_thread::sleep_for(std::chrono::milliseconds(110));
   rig.disk->free_bytes = 15 << 20;
   rig.disk->full_for = ".log";
@@ -62,7 +62,7 @@ TEST_CASE("a nearly full disk refuses commits before RocksDB sees them") {
   CHECK(rig.store->stats().writable);
   rig.disk->full_for = nullptr;
   rig.disk->free_bytes = 1 << 30;
-  CHECK(commit(*rig.store, {put(Table::state, "after", "1")}, true).ok());
+  CHECK(rig.store->commit({put(Table::state, "after", "1")}, true).ok());
 
   // A big batch is measured at once, however recently there was space for a small one.
   rig.disk->free_bytes = 20 << 20;
@@ -72,20 +72,17 @@ TEST_CASE("a nearly full disk refuses commits before RocksDB sees them") {
 using BreakDisk = void (*)(FaultyDisk&);
 enum class Next { disk_comes_back, restart, stays_broken_a_while };
 
-/// `keeps_unsynced`: what was committed before and not synced is kept.
-void failing_commit(BreakDisk break_disk, Code code, bool keeps_unsynced, bool something_before,
-                    Next next) {
+void failing_commit(BreakDisk break_disk, Code code, bool something_before, Next next) {
   CAPTURE(something_before);
   CAPTURE(static_cast<int>(next));
   Rig rig;
   if (something_before) {
-    REQUIRE(commit(*rig.store, {put(Table::state, "synced", "1")}, true).ok());
-    REQUIRE(commit(*rig.store, {put(Table::meta, "unsynced", "1")}, false).ok());
+    REQUIRE(rig.store->commit({put(Table::state, "synced", "1")}, true).ok());
+    REQUIRE(rig.store->commit({put(Table::meta, "unsynced", "1")}, false).ok());
   }
   auto check = [&](const RocksStore& store) {
     CHECK(value_of(store, Table::state, "synced") == (something_before ? "1" : "-"));
-    CHECK(value_of(store, Table::meta, "unsynced") ==
-          (something_before && keeps_unsynced ? "1" : "-"));
+    CHECK(value_of(store, Table::meta, "unsynced") == (something_before ? "1" : "-"));
     CHECK(value_of(store, Table::state, "failed") == "-");
     CHECK(value_of(store, Table::nodes, "failed") == "-");
   };
@@ -100,7 +97,7 @@ void failing_commit(BreakDisk break_disk, Code code, bool keeps_unsynced, bool s
 
   if (next == Next::stays_broken_a_while) {
     std::this_thread::sleep_for(std::chrono::milliseconds(110));
-    CHECK_FALSE(commit(*rig.store, {put(Table::state, "failed", "1")}, true).ok());
+    CHECK_FALSE(rig.store->commit({put(Table::state, "failed", "1")}, true).ok());
     check(*rig.store);
     check(*CrashCopy(rig).store);
   }
@@ -122,10 +119,10 @@ void failing_commit(BreakDisk break_disk, Code code, bool keeps_unsynced, bool s
   CHECK(value_of(*rig.store, Table::state, "later") == "1");
 }
 
-void failing_commits(BreakDisk break_disk, Code code, bool keeps_unsynced = true) {
+void failing_commits(BreakDisk break_disk, Code code) {
   for (const Next next : {Next::disk_comes_back, Next::restart, Next::stays_broken_a_while})
-    failing_commit(break_disk, code, keeps_unsynced, true, next);
-  failing_commit(break_disk, code, keeps_unsynced, false, Next::disk_comes_back);
+    failing_commit(break_disk, code, true, next);
+  failing_commit(break_disk, code, false, Next::disk_comes_back);
 }
 
 TEST_CASE("the log runs out of space in the middle of a commit") {
@@ -133,7 +130,7 @@ TEST_CASE("the log runs out of space in the middle of a commit") {
 }
 
 TEST_CASE("a commit is in the log when its sync fails") {
-  failing_commits([](FaultyDisk& disk) { disk.sync_fails_for = ".log"; }, Code::internal, false);
+  failing_commits([](FaultyDisk& disk) { disk.sync_fails_for = ".log"; }, Code::internal);
 }
 
 TEST_CASE("every file fails at once") {
@@ -146,7 +143,7 @@ TEST_CASE("sorted files cannot be written") {
   int taken = 0;
   const Bytes value(50000, 'v');
   while (taken < 1000 &&
-         commit(*rig.store, {put(Table::state, "key" + std::to_string(taken), value)}, false))
+         rig.store->commit({put(Table::state, "key" + std::to_string(taken), value)}, false))
     ++taken;
   REQUIRE(rig.disk->appends_failed > 0);
   REQUIRE(taken < 1000);
@@ -166,7 +163,7 @@ TEST_CASE("sorted files cannot be written") {
 
 TEST_CASE("readers go on while writing fails and comes back") {
   Rig rig;
-  REQUIRE(commit(*rig.store, {put(Table::state, "key", "value")}, true).ok());
+  REQUIRE(rig.store->commit({put(Table::state, "key", "value")}, true).ok());
   std::atomic<bool> stop = false;
   std::atomic<int> wrong = 0, right = 0;
   std::thread reader([&] {
@@ -179,7 +176,7 @@ TEST_CASE("readers go on while writing fails and comes back") {
   });
   for (int round = 0; round < 2; ++round) {
     rig.disk->full_for = ".log";
-    CHECK_FALSE(commit(*rig.store, {put(Table::state, "failed", "1")}, true).ok());
+    CHECK_FALSE(rig.store->commit({put(Table::state, "failed", "1")}, true).ok());
     rig.disk->full_for = nullptr;
     commit_within_two_seconds(*rig.store, {put(Table::state, "later", "1")});
   }

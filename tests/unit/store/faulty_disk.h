@@ -54,8 +54,7 @@ class FaultyDisk final : public rocksdb::FileSystemWrapper {
   std::atomic<const char*> full_for =
       nullptr;  ///< Appends write half of their bytes, then: no space.
   std::atomic<const char*> sync_fails_for =
-      nullptr;                           ///< The bytes are in the file, and yet: an I/O error.
-  std::atomic<bool> syncs_hang = false;  ///< Until this is false again.
+      nullptr;  ///< The bytes are in the file, and yet: an I/O error.
   std::atomic<int> appends_failed = 0;
   std::atomic<int> syncs_failed = 0;
   std::atomic<int> syncs = 0;
@@ -91,7 +90,6 @@ class FaultyDisk final : public rocksdb::FileSystemWrapper {
     rocksdb::IOStatus Sync(const rocksdb::IOOptions& options,
                            rocksdb::IODebugContext* debug) override {
       ++disk_.syncs;
-      while (disk_.syncs_hang) ::usleep(1000);
       if (!hit(disk_.sync_fails_for)) return target()->Sync(options, debug);
       ++disk_.syncs_failed;
       return rocksdb::IOStatus::IOError("Input/output error");
@@ -144,14 +142,6 @@ inline engine::Change erase(engine::Table table, BytesView key) {
 }
 inline engine::Change erase_prefix(engine::Table table, BytesView prefix) {
   return {engine::Change::Kind::erase_prefix, table, Bytes(prefix), {}};
-}
-/// As the engine does it.
-inline Result<void> commit(RocksStore& store, const engine::Changes& changes, bool sync) {
-  PTWOP_CHECK(store.commit(changes));
-  if (!sync) return {};
-  auto synced = store.sync();
-  if (!synced) store.roll_back();
-  return synced;
 }
 /// The value, or "-" if there is none.
 inline std::string value_of(const RocksStore& store, engine::Table table, BytesView key) {

@@ -21,15 +21,14 @@ size_t zeros_at_end(const Bytes& text) {
 
 TEST_CASE("a log has space ahead while it is written, and none when it is closed") {
   Rig rig;
-  REQUIRE(commit(*rig.store, {put(Table::meta, "k", "v")}, true).ok());
+  REQUIRE(rig.store->commit({put(Table::meta, "k", "v")}, true).ok());
   const auto path = log_of(rig.temp.data());
   const uint64_t size = std::filesystem::file_size(path);
   CHECK(zeros_at_end(slurp(path)) > 100'000);
-  for (int i = 0; i < 100; ++i)
-    REQUIRE(commit(*rig.store, {put(Table::meta, "k", "w")}, true).ok());
+  for (int i = 0; i < 100; ++i) REQUIRE(rig.store->commit({put(Table::meta, "k", "w")}, true).ok());
   CHECK(std::filesystem::file_size(path) == size);  // so the file system had nothing to note
   for (int i = 0; i < 100; ++i)
-    REQUIRE(commit(*rig.store, {put(Table::meta, "k", Bytes(5'000, 'x'))}, true).ok());
+    REQUIRE(rig.store->commit({put(Table::meta, "k", Bytes(5'000, 'x'))}, true).ok());
   CHECK(std::filesystem::file_size(path) > 500'000);
   rig.close();
   CHECK(zeros_at_end(slurp(path)) < 5);
@@ -42,11 +41,11 @@ TEST_CASE("what was synced is read again, whatever became of what was not") {
     Rig rig;
     for (int i = 0; i < 20; ++i)
       REQUIRE(
-          commit(*rig.store, {put(Table::state, std::to_string(i), Bytes(900, 's'))}, true).ok());
+          rig.store->commit({put(Table::state, std::to_string(i), Bytes(900, 's'))}, true).ok());
     const Bytes synced = slurp(log_of(rig.temp.data()));
     damage = synced.size() - zeros_at_end(synced);
     for (int i = 0; i < 20; ++i)
-      REQUIRE(rig.store->commit({put(Table::state, "u", Bytes(900, 'u'))}).ok());
+      REQUIRE(rig.store->commit({put(Table::state, "u", Bytes(900, 'u'))}, false).ok());
     std::filesystem::copy(rig.temp.data(), copy.data(), std::filesystem::copy_options::recursive);
   }
   const auto path = log_of(copy.data());
@@ -71,11 +70,11 @@ TEST_CASE("several logs of a daemon that was killed are read to their ends") {
   TempFolder copy;
   {
     Rig rig;
-    REQUIRE(commit(*rig.store, {put(Table::meta, "first", "1")}, true).ok());
+    REQUIRE(rig.store->commit({put(Table::meta, "first", "1")}, true).ok());
     for (int i = 0; i < 100; ++i)  // more than a memtable: RocksDB begins another log
-      REQUIRE(commit(*rig.store, {put(Table::state, std::to_string(i), Bytes(50'000, 's'))}, true)
-                  .ok());
-    REQUIRE(commit(*rig.store, {put(Table::meta, "last", "1")}, true).ok());
+      REQUIRE(
+          rig.store->commit({put(Table::state, std::to_string(i), Bytes(50'000, 's'))}, true).ok());
+    REQUIRE(rig.store->commit({put(Table::meta, "last", "1")}, true).ok());
     std::filesystem::copy(rig.temp.data(), copy.data(), std::filesystem::copy_options::recursive);
   }
   size_t logs = 0;

@@ -23,12 +23,12 @@ std::string keys_of(const RocksStore& store, BytesView from, BytesView until, bo
 
 TEST_CASE("changes apply in order and last over a restart") {
   Rig rig;
-  REQUIRE(commit(*rig.store,
-                 {put(Table::state, "a1", "1"), put(Table::state, "a2", "2"),
-                  put(Table::state, "b1", "3"), put(Table::meta, "a1", "other table"),
-                  erase_prefix(Table::state, "a"), put(Table::state, "a2", "again"),
-                  erase(Table::state, "b1")},
-                 true)
+  REQUIRE(rig.store
+              ->commit({put(Table::state, "a1", "1"), put(Table::state, "a2", "2"),
+                        put(Table::state, "b1", "3"), put(Table::meta, "a1", "other table"),
+                        erase_prefix(Table::state, "a"), put(Table::state, "a2", "again"),
+                        erase(Table::state, "b1")},
+                       true)
               .ok());
   for (int round = 0; round < 2; ++round) {
     CHECK(value_of(*rig.store, Table::state, "a1") == "-");
@@ -42,57 +42,21 @@ TEST_CASE("changes apply in order and last over a restart") {
 
 TEST_CASE("a synced commit syncs, an unsynced one does not, and sync() makes up for it") {
   Rig rig;
-  REQUIRE(commit(*rig.store, {put(Table::meta, "k", "v")}, false).ok());
+  REQUIRE(rig.store->commit({put(Table::meta, "k", "v")}, false).ok());
   const int before = rig.disk->syncs;
-  REQUIRE(commit(*rig.store, {put(Table::meta, "k", "v")}, false).ok());
+  REQUIRE(rig.store->commit({put(Table::meta, "k", "v")}, false).ok());
   CHECK(rig.disk->syncs == before);
   REQUIRE(rig.store->sync().ok());
   CHECK(rig.disk->syncs == before + 1);
-  REQUIRE(commit(*rig.store, {put(Table::meta, "k", "w")}, true).ok());
+  REQUIRE(rig.store->commit({put(Table::meta, "k", "w")}, true).ok());
   CHECK(rig.disk->syncs == before + 2);
-}
-
-TEST_CASE("commits and reads go on beside a sync, and what they wrote waits for the next") {
-  Rig rig;
-  REQUIRE(rig.store->commit({put(Table::meta, "before", "1")}).ok());
-  const int syncs = rig.disk->syncs;
-  rig.disk->syncs_hang = true;
-  Result<void> synced;
-  std::thread sync([&] { synced = rig.store->sync(); });
-  while (rig.disk->syncs == syncs) std::this_thread::yield();
-  REQUIRE(rig.store->commit({put(Table::meta, "beside", "1")}).ok());
-  CHECK(value_of(*rig.store, Table::meta, "beside") == "1");
-  SUBCASE("it goes well") {
-    rig.disk->syncs_hang = false;
-    sync.join();
-    CHECK(synced.ok());
-    REQUIRE(rig.store->sync().ok());
-    CHECK(rig.disk->syncs == syncs + 2);
-  }
-  SUBCASE("it fails") {
-    rig.disk->sync_fails_for = ".log";
-    rig.disk->syncs_hang = false;
-    sync.join();
-    CHECK_FALSE(synced.ok());
-    rig.disk->sync_fails_for = nullptr;
-    // Whoever wrote on the strength of it has to hear of it first.
-    CHECK_FALSE(rig.store->commit({put(Table::meta, "after", "1")}).ok());
-    rig.store->roll_back();
-    for (int round = 0; round < 2; ++round) {
-      CHECK(value_of(*rig.store, Table::meta, "before") == "-");
-      CHECK(value_of(*rig.store, Table::meta, "beside") == "-");
-      CHECK(value_of(*rig.store, Table::meta, "after") == "-");
-      rig.reopen();
-    }
-    CHECK(commit(*rig.store, {put(Table::meta, "after", "1")}, true).ok());
-  }
 }
 
 TEST_CASE("scans stay within their bounds, both ways, and stop when told") {
   Rig rig;
   engine::Changes changes;
   for (const char* key : {"a", "b", "b1", "c", "d"}) changes.push_back(put(Table::state, key, key));
-  REQUIRE(commit(*rig.store, changes, false).ok());
+  REQUIRE(rig.store->commit(changes, false).ok());
   CHECK(keys_of(*rig.store, "", "", false) == "a b b1 c d ");
   CHECK(keys_of(*rig.store, "", "", true) == "d c b1 b a ");
   CHECK(keys_of(*rig.store, "b", "d", false) == "b b1 c ");
@@ -106,26 +70,26 @@ TEST_CASE("a prefix of 0xff and an empty one reach to the end of their table") {
   Rig rig;
   const Bytes high(4, '\xff');
   const Bytes highest(4096, '\xff');
-  REQUIRE(commit(*rig.store,
-                 {put(Table::state, "a", "1"), put(Table::state, high, "2"),
-                  put(Table::state, highest, "3"), put(Table::meta, "a", "kept")},
-                 false)
+  REQUIRE(rig.store
+              ->commit({put(Table::state, "a", "1"), put(Table::state, high, "2"),
+                        put(Table::state, highest, "3"), put(Table::meta, "a", "kept")},
+                       false)
               .ok());
-  REQUIRE(commit(*rig.store, {erase_prefix(Table::state, "\xff\xff")}, false).ok());
+  REQUIRE(rig.store->commit({erase_prefix(Table::state, "\xff\xff")}, false).ok());
   CHECK(keys_of(*rig.store, "", "", false) == "a ");
   REQUIRE(
-      commit(*rig.store, {put(Table::state, highest, "3"), erase_prefix(Table::state, "")}, false)
+      rig.store->commit({put(Table::state, highest, "3"), erase_prefix(Table::state, "")}, false)
           .ok());
   CHECK(keys_of(*rig.store, "", "", false).empty());
   CHECK(value_of(*rig.store, Table::meta, "a") == "kept");
-  const auto refused = commit(*rig.store, {put(Table::state, Bytes(4097, 'x'), "")}, false);
+  const auto refused = rig.store->commit({put(Table::state, Bytes(4097, 'x'), "")}, false);
   REQUIRE_FALSE(refused.ok());
   CHECK(refused.error().code == Code::too_large);
 }
 
 TEST_CASE("a read in memory says when the answer is on disk") {
   Rig rig;
-  REQUIRE(commit(*rig.store, {put(Table::state, "key", "value")}, false).ok());
+  REQUIRE(rig.store->commit({put(Table::state, "key", "value")}, false).ok());
   CHECK(**rig.store->get(Table::state, "key", ReadMode::memory) == "value");
   rig.reopen();  // opening writes the log out to a sorted file
   REQUIRE(rig.store->compact().ok());
@@ -142,7 +106,7 @@ TEST_CASE("readers beside commits see whole batches") {
   std::atomic<bool> stop = false;
   std::atomic<int> torn = 0, seen = 0;
   REQUIRE(
-      commit(*rig.store, {put(Table::state, "x", "0"), put(Table::state, "y", "0")}, false).ok());
+      rig.store->commit({put(Table::state, "x", "0"), put(Table::state, "y", "0")}, false).ok());
   std::vector<std::thread> readers;
   for (int i = 0; i < 2; ++i)
     readers.emplace_back([&] {
@@ -159,7 +123,7 @@ TEST_CASE("readers beside commits see whole batches") {
     });
   for (int i = 1; i <= 2000; ++i) {
     const auto text = std::to_string(i);
-    REQUIRE(commit(*rig.store, {put(Table::state, "x", text), put(Table::state, "y", text)}, false)
+    REQUIRE(rig.store->commit({put(Table::state, "x", text), put(Table::state, "y", text)}, false)
                 .ok());
   }
   stop = true;
@@ -170,7 +134,7 @@ TEST_CASE("readers beside commits see whole batches") {
 
 TEST_CASE("statistics") {
   Rig rig;
-  REQUIRE(commit(*rig.store, {put(Table::state, "key", Bytes(100000, 'v'))}, true).ok());
+  REQUIRE(rig.store->commit({put(Table::state, "key", Bytes(100000, 'v'))}, true).ok());
   const StoreStats stats = rig.store->stats();
   CHECK(stats.disk_bytes > 100000);
   CHECK(stats.memtable_bytes > 100000);
@@ -185,7 +149,7 @@ TEST_CASE("nothing in the folder can be read without the key") {
     const auto number = std::to_string(i);
     const Table table = static_cast<Table>(i % engine::kTables);
     REQUIRE(
-        commit(*rig.store, {put(table, secret_key + number, secret_value + number)}, false).ok());
+        rig.store->commit({put(table, secret_key + number, secret_value + number)}, false).ok());
   }
   auto search = [&] {
     size_t files = 0;
@@ -201,7 +165,7 @@ TEST_CASE("nothing in the folder can be read without the key") {
   search();  // the log
   rig.reopen();
   REQUIRE(rig.store->compact().ok());
-  REQUIRE(commit(*rig.store, {erase_prefix(Table::nodes, secret_key)}, true).ok());
+  REQUIRE(rig.store->commit({erase_prefix(Table::nodes, secret_key)}, true).ok());
   REQUIRE(rig.store->compact().ok());
   CHECK(value_of(*rig.store, Table::state, secret_key + "1") == secret_value + "1");
   search();  // sorted files, the manifest
@@ -211,7 +175,7 @@ TEST_CASE("nothing in the folder can be read without the key") {
 
 TEST_CASE("the wrong key opens nothing") {
   Rig rig;
-  REQUIRE(commit(*rig.store, {put(Table::state, "key", "value")}, true).ok());
+  REQUIRE(rig.store->commit({put(Table::state, "key", "value")}, true).ok());
   rig.store.reset();
   const auto wrong = open_store(*rig.folder, {Bytes(32, 'x')});
   REQUIRE_FALSE(wrong.ok());
@@ -222,7 +186,7 @@ TEST_CASE("the wrong key opens nothing") {
 
 TEST_CASE("files torn inside their nonce are set aside before RocksDB sees them") {
   Rig rig;
-  REQUIRE(commit(*rig.store, {put(Table::state, "key", "value")}, true).ok());
+  REQUIRE(rig.store->commit({put(Table::state, "key", "value")}, true).ok());
   rig.close();
   const std::filesystem::path data = rig.temp.data();
   spill(data / "rocksdb/900000.log", "torn");
@@ -247,8 +211,8 @@ TEST_CASE("files torn inside their nonce are set aside before RocksDB sees them"
 
 TEST_CASE("a log torn anywhere loses only its tail") {
   Rig rig;
-  REQUIRE(commit(*rig.store, {put(Table::state, "first", "1")}, true).ok());
-  REQUIRE(commit(*rig.store, {put(Table::state, "second", "2")}, true).ok());
+  REQUIRE(rig.store->commit({put(Table::state, "first", "1")}, true).ok());
+  REQUIRE(rig.store->commit({put(Table::state, "second", "2")}, true).ok());
   rig.close();
   for (const auto& entry : std::filesystem::directory_iterator(rig.temp.data() + "/rocksdb"))
     if (entry.path().extension() == ".log") {

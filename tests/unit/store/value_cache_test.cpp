@@ -107,7 +107,7 @@ TEST_CASE("a read from memory is never behind a commit that returned") {
   for (uint64_t n = 1; n <= 3000; ++n) {
     const size_t i = random() % kKeys;
     REQUIRE(
-        commit(*rig.store, {put(Table::state, "key" + std::to_string(i), std::to_string(n))}, false)
+        rig.store->commit({put(Table::state, "key" + std::to_string(i), std::to_string(n))}, false)
             .ok());
     committed[i] = n;
   }
@@ -124,19 +124,19 @@ TEST_CASE("reads from memory follow every kind of change") {
     REQUIRE(got.ok());
     return *got ? **got : Bytes("-");
   };
-  REQUIRE(commit(*rig.store,
-                 {put(Table::state, "a", "1"), put(Table::state, "b", "1"),
-                  put(Table::index, "a", "x")},
-                 true)
+  REQUIRE(rig.store
+              ->commit({put(Table::state, "a", "1"), put(Table::state, "b", "1"),
+                        put(Table::index, "a", "x")},
+                       true)
               .ok());
   CHECK(read("a") == "1");
-  REQUIRE(commit(*rig.store, {put(Table::state, "a", "2"), erase(Table::state, "b")}, true).ok());
+  REQUIRE(rig.store->commit({put(Table::state, "a", "2"), erase(Table::state, "b")}, true).ok());
   CHECK(read("a") == "2");
   CHECK(read("b") == "-");
-  REQUIRE(commit(*rig.store,
-                 {put(Table::state, "a", "3"), erase_prefix(Table::state, "a"),
-                  put(Table::state, "ab", "4")},
-                 true)
+  REQUIRE(rig.store
+              ->commit({put(Table::state, "a", "3"), erase_prefix(Table::state, "a"),
+                        put(Table::state, "ab", "4")},
+                       true)
               .ok());
   CHECK(read("a") == "-");
   CHECK(read("ab") == "4");
