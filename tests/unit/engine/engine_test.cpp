@@ -177,6 +177,24 @@ TEST_CASE("leaving and joining again starts a new list and gets everything back"
     }));
 }
 
+TEST_CASE("a channel that is left and joined again in one turn is the new one everywhere") {
+  Network net(1, 13);
+  const auto old = net[0].create("c", "count", true);
+  REQUIRE(net[0].write("c", types::count_type(), {types::count_add_op("k", 3)}).ok());
+  engine::ChannelRef joined;
+  net[0]->leave("c", [](Result<bool> r) { CHECK(r.ok()); });
+  net[0]->join(old->address, "again", [&](Result<engine::ChannelRef> r) { joined = *r; });
+  net[0]->turn();
+  REQUIRE(joined);
+  CHECK(joined != old);
+  engine::Directory& directory = net[0]->directory();
+  CHECK(directory.find("again") == joined);
+  CHECK(directory.find(old->address) == joined);
+  CHECK_FALSE(directory.find("c"));
+  CHECK(directory.all().size() == 1);
+  CHECK(types::count_get(engine::StateView(net[0].store(), joined->number), "k")->value == 0);
+}
+
 TEST_CASE("a node over 64 KiB travels by CID") {
   Network net(2, 8);
   const auto a = net[0].create("notes", "kv", true);
