@@ -60,6 +60,9 @@ std::string absolute(const std::string& path) {
 
 // What the types of the flags cannot say.
 std::string wrong_with(const Config& config) {
+  for (const std::string& path : {config.data, config.socket, config.kubo_auth_file})
+    if (std::any_of(path.begin(), path.end(), [](unsigned char c) { return c < 0x20; }))
+      return "a path has no control characters: is a quote or a bracket missing in the file?";
   if (config.data.empty()) return "the data folder is an empty path: give --data DIR";
   if (config.socket.size() > net::kSocketPathBytesMax)
     return fmt::format("the socket's path is longer than {} bytes: give a shorter --socket",

@@ -107,6 +107,9 @@ class Configuration(Case):
             self.refuses(CONFIG, "configuration file|log level", *data, "--config", file)
         file.write_text('log_level = "info"\n')
         self.refuses(CONFIG, "log_level.*log-level", *data, "--config", file)
+        self.refuses(CONFIG, "control characters", "--data", self.folder / "a\nb", "--kubo", "none")
+        file.write_text('socket = [\0/a = [\0/b\n=~\0|c\n')  # found by tests/fuzz
+        self.refuses(CONFIG, "control characters", *data, "--config", file)
         self.refuses(CONFIG, "107 bytes", *data, "--socket", self.folder / ("x" * 108))
         self.assertFalse((self.folder / "data").exists(), "a wrong configuration left a data folder behind")
 

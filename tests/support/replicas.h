@@ -38,6 +38,8 @@ class Replica : engine::Gossip, engine::BlockStore, Clock, Entropy {
   void restart_as(const Replica& other);
   void set_online(bool online);
   bool online() const { return online_; }
+  /// Its Kubo forgets every block.
+  void collect_garbage() { blocks_.clear(); }
   int64_t clock_offset_ms = 0;
 
   // Calls that run a turn and give the answer.

@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <set>
+
 #include "replicas.h"
 #include "types/count.h"
 #include "types/kv.h"
@@ -175,6 +177,24 @@ TEST_CASE("leaving and joining again starts a new list and gets everything back"
     }));
 }
 
+TEST_CASE("a channel that is left and joined again in one turn is the new one everywhere") {
+  Network net(1, 13);
+  const auto old = net[0].create("c", "count", true);
+  REQUIRE(net[0].write("c", types::count_type(), {types::count_add_op("k", 3)}).ok());
+  engine::ChannelRef joined;
+  net[0]->leave("c", [](Result<bool> r) { CHECK(r.ok()); });
+  net[0]->join(old->address, "again", [&](Result<engine::ChannelRef> r) { joined = *r; });
+  net[0]->turn();
+  REQUIRE(joined);
+  CHECK(joined != old);
+  engine::Directory& directory = net[0]->directory();
+  CHECK(directory.find("again") == joined);
+  CHECK(directory.find(old->address) == joined);
+  CHECK_FALSE(directory.find("c"));
+  CHECK(directory.all().size() == 1);
+  CHECK(types::count_get(engine::StateView(net[0].store(), joined->number), "k")->value == 0);
+}
+
 TEST_CASE("a node over 64 KiB travels by CID") {
   Network net(2, 8);
   const auto a = net[0].create("notes", "kv", true);
@@ -186,6 +206,120 @@ TEST_CASE("a node over 64 KiB travels by CID") {
   REQUIRE(net.run_until(20'000, [&] { return get(net[1], b, "big").has_value(); }));
   CHECK(get(net[1], b, "big")->value == text(big));
   for (const auto& [channel, message] : net.published) CHECK(message.size() < 100'000);
+}
+
+TEST_CASE("a large node comes from a writer that has restarted, and whose Kubo has forgotten it") {
+  Network net(2, 10);
+  const auto a = net[0].create("notes", "kv", true);
+  std::string big(300'000, 'x');
+  std::mt19937_64 random(2);
+  for (char& c : big) c = static_cast<char>('a' + random() % 26);
+  REQUIRE(net[0].write("notes", types::kv_type(), put("big", big)).ok());
+  net.run_ms(5'000);
+  REQUIRE(net[0]->stats().outbox == 0);
+  net[0].restart();
+  net[0].collect_garbage();
+  const auto b = net[1].join(a->address, "notes");
+  REQUIRE(net.run_until(60'000, [&] { return get(net[1], b, "big").has_value(); }));
+  CHECK(get(net[1], b, "big")->value == text(big));
+}
+
+TEST_CASE(
+    "values that nobody had seen of each other are read from the nodes, also after a restart") {
+  Network net(2, 11);
+  const auto a = net[0].create("notes", "kv");
+  const auto b = net[1].join(a->address, "notes");
+  REQUIRE(net.run_until(20'000, [&] { return b->type.load() != nullptr; }));
+  REQUIRE(net[0].grant("notes", net[1].did(), "write").ok());
+  REQUIRE(net.run_until(20'000, [&] { return b->writable.load(); }));
+  REQUIRE(net[0].write("notes", types::kv_type(), put("k", "one")).ok());
+  REQUIRE(net[1].write("notes", types::kv_type(), put("k", "two")).ok());
+  const auto values = [&](size_t i) {
+    const auto ref = net[i]->directory().find(a->address);
+    const auto source = net[i]->source(ref);
+    REQUIRE(source);
+    const auto all =
+        types::kv_siblings(engine::StateView(net[i].store(), ref->number), *source, "k");
+    REQUIRE_MESSAGE(all.ok(), (all.ok() ? "" : all.error().message));
+    std::set<Bytes> out;
+    for (const types::KvEntry& entry : *all) out.insert(entry.value);
+    return out;
+  };
+  const std::set<Bytes> both = {text("one"), text("two")};
+  for (size_t i : {0, 1}) REQUIRE(net.run_until(20'000, [&] { return values(i) == both; }));
+  net[1].restart();
+  CHECK(values(1) == both);
+  // Whoever has seen both ends it.
+  REQUIRE(net[1].write("notes", types::kv_type(), put("k", "three")).ok());
+  for (size_t i : {0, 1})
+    REQUIRE(net.run_until(20'000, [&] { return values(i) == std::set<Bytes>{text("three")}; }));
+}
+
+TEST_CASE("names, addresses, roles and tokens that are no good, and what is the creator's alone") {
+  Network net(2, 12);
+  const auto code = [&](size_t i, auto call) {
+    std::optional<Code> out;
+    call(*net[i], [&](const auto& result) { out = result.ok() ? Code{} : result.error().code; });
+    net[i]->turn();
+    REQUIRE(out);
+    return *out;
+  };
+  const auto create = [&](const char* name, const char* type) {
+    return code(0, [&](engine::Engine& e, auto done) { e.create(name, type, false, done); });
+  };
+  const auto join = [&](const std::string& address, const char* name) {
+    return code(1, [&](engine::Engine& e, auto done) { e.join(address, name, done); });
+  };
+  const auto a = net[0].create("notes", "kv");
+  CHECK(create("notes", "kv") == Code::exists);
+  CHECK(create("/notes", "kv") == Code::invalid_params);
+  CHECK(create("", "kv") == Code::invalid_params);
+  CHECK(create("more", "sql") == Code::invalid_params);
+  CHECK(join("/ptwop/nonsense", "n") == Code::invalid_params);
+  CHECK(join(a->address + "/", "n") == Code::invalid_params);
+  CHECK(join(a->address, "a\nb") == Code::invalid_params);
+  const auto b = net[1].join(a->address, "notes");
+  CHECK(join(a->address, "other") == Code::exists);
+  net[0].create("second", "log");
+  CHECK(join(net[0]->directory().find("second")->address, "notes") == Code::exists);
+  CHECK(net[1].grant("notes", net[1].did(), "write").error().code == Code::no_manifest);
+  REQUIRE(net.run_until(20'000, [&] { return b->type.load() != nullptr; }));
+  CHECK(net[1].grant("notes", net[1].did(), "write").error().code == Code::not_admin);
+  CHECK(net[0].grant("notes", net[1].did(), "admin").error().code == Code::invalid_params);
+  const auto granted = net[0].grant("notes", net[1].did(), "read");
+  REQUIRE(granted.ok());
+  CHECK(*net[0].grant("notes", net[1].did(), "read") == *granted);
+  CHECK(net[0].write("notes", types::log_type(), {text("x")}).error().code == Code::wrong_type);
+  CHECK(net[0]
+            .write("notes", types::kv_type(),
+                   {types::kv_put_op("k1", text(std::string(500'000, 'x')), {}),
+                    types::kv_put_op("k2", text(std::string(500'000, 'y')), {})})
+            .error()
+            .code == Code::too_large);
+  CHECK(code(0, [](engine::Engine& e, auto done) { e.wait("notes", {"x"}, 10, "", done); }) ==
+        Code::invalid_params);
+
+  // Both know who may do what, and what is here.
+  const auto members = [&](size_t i) {
+    std::map<std::string, std::string> out;
+    net[i]->members("notes", [&](const auto& all) {
+      for (const engine::Member& m : *all) out[m.id] = m.role;
+    });
+    net[i]->turn();
+    return out;
+  };
+  const auto clock = [&](size_t i) {
+    std::set<std::string> out;
+    net[i]->clock("notes", [&](const auto& all) { out.insert(all->begin(), all->end()); });
+    net[i]->turn();
+    return out;
+  };
+  CHECK(members(0).at(net[1].did()) == "read");
+  CHECK(net.run_until(20'000, [&] { return members(1) == members(0); }));
+  REQUIRE(net[0].write("notes", types::kv_type(), put("k", "1")).ok());
+  CHECK(clock(0).size() == 2);  // the creator's list, and its list of data
+  CHECK(net.run_until(20'000, [&] { return clock(1) == clock(0); }));
+  CHECK(clock(0).contains(*granted));
 }
 
 TEST_CASE(

@@ -108,6 +108,12 @@ TEST_CASE_FIXTURE(Stage, "a replayed message, its own and others'") {
   unharmed();
 }
 
+TEST_CASE_FIXTURE(Stage, "messages from more Kubo peers than are accounted for") {
+  for (int i = 0; i < 3'000; ++i) net[1]->on_message(a->cid, "peer " + std::to_string(i), "noise");
+  CHECK(refused("malformed_message") == 3'000);
+  unharmed();
+}
+
 TEST_CASE_FIXTURE(Stage, "a stranger's node") {
   net.inject(a->cid, message(sync::Nodes{{list::encode(node(stranger))}, {}, {}, true}));
   net.run_ms(10);

@@ -10,22 +10,6 @@ namespace {
 
 using engine::Table;
 
-/// What a machine that lost its power now would find: the files as they are, nothing closed.
-struct CrashCopy {
-  TempFolder temp;
-  std::optional<DataFolder> folder;
-  std::unique_ptr<RocksStore> store;
-  explicit CrashCopy(const Rig& rig) {
-    std::filesystem::copy(rig.temp.data(), temp.data(), std::filesystem::copy_options::recursive);
-    auto opened = DataFolder::open(temp.data());
-    REQUIRE(opened.ok());
-    folder.emplace(std::move(*opened));
-    auto made = open_store(*folder, {test_key()});
-    REQUIRE_MESSAGE(made.ok(), (made.ok() ? "" : made.error().message));
-    store = std::move(*made);
-  }
-};
-
 /// Bytes of all log files.
 uint64_t log_bytes(const Rig& rig) {
   uint64_t size = 0;

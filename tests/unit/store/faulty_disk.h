@@ -1,4 +1,4 @@
-// A disk that fills up and breaks when a test says so, and folders that go away with it.
+// A disk that fills up, breaks and hangs when a test says so, and folders that go away with it.
 #pragma once
 #include <doctest/doctest.h>
 #include <rocksdb/file_system.h>
@@ -6,10 +6,12 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <string>
+#include <thread>
 
 #include "store/open_on.h"
 
@@ -55,6 +57,11 @@ class FaultyDisk final : public rocksdb::FileSystemWrapper {
       nullptr;  ///< Appends write half of their bytes, then: no space.
   std::atomic<const char*> sync_fails_for =
       nullptr;  ///< The bytes are in the file, and yet: an I/O error.
+  /// Appends, and syncs, wait until it is nullptr again; for ten seconds at most, so that a test
+  /// that waits for them in vain ends.
+  std::atomic<const char*> appends_hang_for = nullptr;
+  std::atomic<const char*> syncs_hang_for = nullptr;
+  std::atomic<int> hanging = 0;
   std::atomic<int> appends_failed = 0;
   std::atomic<int> syncs_failed = 0;
   std::atomic<int> syncs = 0;
@@ -81,6 +88,7 @@ class FaultyDisk final : public rocksdb::FileSystemWrapper {
         : FSWritableFileOwnerWrapper(std::move(file)), disk_(disk), name_(std::move(name)) {}
     rocksdb::IOStatus Append(const rocksdb::Slice& data, const rocksdb::IOOptions& options,
                              rocksdb::IODebugContext* debug) override {
+      hang(disk_.appends_hang_for);
       if (!hit(disk_.full_for)) return target()->Append(data, options, debug);
       ++disk_.appends_failed;
       const rocksdb::Slice half(data.data(), data.size() / 2);
@@ -90,6 +98,7 @@ class FaultyDisk final : public rocksdb::FileSystemWrapper {
     rocksdb::IOStatus Sync(const rocksdb::IOOptions& options,
                            rocksdb::IODebugContext* debug) override {
       ++disk_.syncs;
+      hang(disk_.syncs_hang_for);
       if (!hit(disk_.sync_fails_for)) return target()->Sync(options, debug);
       ++disk_.syncs_failed;
       return rocksdb::IOStatus::IOError("Input/output error");
@@ -101,6 +110,13 @@ class FaultyDisk final : public rocksdb::FileSystemWrapper {
 
    private:
     bool hit(const char* ending) const { return ending != nullptr && name_.ends_with(ending); }
+    void hang(const std::atomic<const char*>& ending) const {
+      if (!hit(ending)) return;
+      ++disk_.hanging;
+      for (int i = 0; i < 10'000 && hit(ending); ++i)
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      --disk_.hanging;
+    }
     FaultyDisk& disk_;
     std::string name_;
   };
@@ -131,6 +147,22 @@ struct Rig {
   void reopen() {
     close();
     open();
+  }
+};
+
+/// What a machine that lost its power now would find: the files as they are, nothing closed.
+struct CrashCopy {
+  TempFolder temp;
+  std::optional<DataFolder> folder;
+  std::unique_ptr<RocksStore> store;
+  explicit CrashCopy(const Rig& rig) {
+    std::filesystem::copy(rig.temp.data(), temp.data(), std::filesystem::copy_options::recursive);
+    auto opened = DataFolder::open(temp.data());
+    REQUIRE(opened.ok());
+    folder.emplace(std::move(*opened));
+    auto made = open_store(*folder, {test_key()});
+    REQUIRE_MESSAGE(made.ok(), (made.ok() ? "" : made.error().message));
+    store = std::move(*made);
   }
 };
 

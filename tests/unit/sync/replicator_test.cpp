@@ -375,6 +375,60 @@ TEST_CASE_FIXTURE(Stage, "what a peer said it holds is remembered, and only grow
   CHECK(r.peer_has(key(2), {id(1), {4, 4}}));
 }
 
+TEST_CASE_FIXTURE(
+    Stage, "of many peers the silent strangers are forgotten first, members only for members") {
+  holdings[id(1)] = {{9, 9}, 0};
+  const auto sender = [](uint32_t number, bool member) {
+    list::PublicKey out = key(member ? 1 : 0);
+    for (size_t i = 0; i < 4; ++i) out.raw[i] = static_cast<uint8_t>(number >> 8 * i);
+    return out;
+  };
+  const auto heard = [&](uint32_t number, bool member) {
+    ++now;
+    sync::ClockMessage body;
+    body.entries = {{{id(1), {5, 5}}, 0}};
+    Message m = message(0, body);
+    m.sender = sender(number, member);
+    if (!r.admit(m, member, now, now)) return false;
+    r.on_clock(m, member, now, now);
+    return true;
+  };
+  const auto known = [&](uint32_t number, bool member) {
+    return r.peer_has(sender(number, member), {id(1), {5, 0}});
+  };
+  for (uint32_t i = 0; i < 100; ++i) CHECK(heard(i, true));
+  for (uint32_t i = 0; i < 1000; ++i) CHECK(heard(i, false));
+  CHECK(known(0, true));
+  CHECK(known(999, false));
+  CHECK_FALSE(known(0, false));
+  for (uint32_t i = 100; i < 600; ++i) CHECK(heard(i, true));
+  CHECK_FALSE(known(999, false));
+  CHECK_FALSE(heard(1000, false));
+  CHECK(known(599, true));
+  CHECK_FALSE(known(0, true));  // heard of longest ago
+}
+
+TEST_CASE_FIXTURE(Stage,
+                  "what is remembered of a stranger's clock is bounded, of a member's it is not") {
+  std::vector<sync::ClockEntry> entries;
+  for (uint8_t i = 0; i < 150; ++i)
+    for (const uint8_t kind : {1, 2}) {
+      list::ListId list = id(i);
+      list.raw[0] = kind;
+      holdings[list] = {{9, 9}, 0};
+      entries.push_back({{list, {5, 5}}, 0});
+    }
+  clock(2, entries, false);
+  clock(3, entries, true);
+  const auto remembered = [&](uint8_t sender) {
+    return std::count_if(entries.begin(), entries.end(), [&](const auto& e) {
+      return r.peer_has(key(sender), {e.at.list, {5, 5}});
+    });
+  };
+  CHECK(remembered(2) == 256);
+  CHECK(remembered(3) == 300);
+}
+
 TEST_CASE_FIXTURE(Stage, "clocks of any number and time do no harm") {
   holdings[id(1)] = {{1, 1}, 0};
   for (const uint64_t n : {uint64_t{0}, uint64_t{1} << 63, UINT64_MAX}) {
