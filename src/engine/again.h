@@ -11,6 +11,7 @@
 #include <set>
 
 #include "access/again.h"
+#include "base/mutant.h"
 #include "engine/records.h"
 #include "engine/world.h"
 
@@ -71,7 +72,7 @@ Result<std::optional<list::Node>> Again::at(const Reader& reader, uint32_t chann
   PTWOP_CHECK(reader.scan(Table::meta, prefix, after_prefix(prefix), false,
                           [&](BytesView, BytesView block) {
                             first = Bytes(block);
-                            return false;
+                            return PTWOP_MUTANT(again_biggest);
                           }));
   if (!first) return std::optional<list::Node>();
   PTWOP_TRY(list::Node node, list::decode(*first));

@@ -339,6 +339,7 @@ std::unique_ptr<types::NodeSource> Channel::make_source(bool in_turn) const {
         if (list.applied.number >= place.number && node.time == place.time)
           return std::optional(std::move(node));
       }
+      if (PTWOP_MUTANT(readers_miss_again)) return std::optional<list::Node>();
       return Again::at(*store, channel, place);
     };
   return std::make_unique<Source>(std::move(load), keys_of(membership_));
@@ -373,9 +374,9 @@ bool Channel::peer_has(std::string_view peer, const list::At& at) const {
   std::vector<list::At> places{at};
   // Beyond a cut a number may stand for another branch: a peer has the node if it has one that
   // writes it again.
-  if (const auto it = lists_.all().find(at.list); it != lists_.all().end() &&
-                                                  it->second.record.cut &&
-                                                  at.position.number >= it->second.record.cut) {
+  if (const auto it = lists_.all().find(at.list);
+      it != lists_.all().end() && it->second.record.cut &&
+      at.position.number >= it->second.record.cut && !PTWOP_MUTANT(peer_has_by_number)) {
     auto writers = again_.writers(at);
     places = writers ? std::move(*writers) : std::vector<list::At>{};
   }
@@ -398,7 +399,7 @@ Result<bool> Channel::reached(const list::At& at) const {
       fail(Code::unreachable, "the position lies on a branch of a forked list that does not count");
   if (record.cut && at.position.number >= record.cut) {
     PTWOP_TRY(const bool counts, again_.has(at));
-    if (counts) return true;
+    if (counts || PTWOP_MUTANT(cut_is_reached)) return true;
     return never;
   }
   const bool readable = membership_ && membership_->readable();

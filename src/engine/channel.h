@@ -130,6 +130,7 @@ class Channel {
     bool control = false;
     std::vector<Bytes> ops;
     size_t bytes = 0;
+    std::set<ipld::Cid> nodes;  ///< All that were written again in this turn.
   };
   bool repeating() const;
   void repeat_own();

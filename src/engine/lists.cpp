@@ -80,7 +80,7 @@ void Lists::offer(list::Node node, Bytes block, const access::Membership& member
   const list::ListId id = node.id;
   ListState* state = find(id);
   if (state && state->record.cut && node.number >= state->record.cut &&
-      node.list.writer == world_.me.key())
+      node.list.writer == world_.me.key() && !PTWOP_MUTANT(no_strays))
     return take_stray({std::move(node), std::move(block)});
   if (state && node.number <= state->record.held.number)
     return compare_with_held(*state, {std::move(node), std::move(block)});
@@ -123,13 +123,14 @@ void Lists::take_stray(Arrived arrived) {
   const auto held =
       world_.txn.get(Table::nodes, node_key(channel_, arrived.node.id, arrived.node.number));
   if (held && *held && **held == arrived.block) return;
-  if (!verify(arrived)) return world_.refuse("forged");
+  if (!verify(arrived) && !PTWOP_MUTANT(strays_unsigned)) return world_.refuse("forged");
   events_.strays.push_back(std::move(arrived.node));
 }
 
 void Lists::admit(const list::ListId& id, bool admitted) {
   ListState& state = lists_.at(id);
   if (std::exchange(state.admitted, admitted) == admitted) return;
+  if (admitted && PTWOP_MUTANT(cut_grant_never_again)) return;
   (admitted ? unapplied_ : events_.cut).insert(id);
 }
 
@@ -265,7 +266,7 @@ bool Lists::drain_run(const list::ListId& id, const access::Membership& membersh
         (node.time <= time && !PTWOP_MUTANT(skip_time))) {
       const bool genuine = verify(n->second);
       world_.refuse(!genuine ? "forged" : node.prev != prev ? "branch" : "time");
-      if (genuine && node.prev != prev && run.empty())
+      if (genuine && node.prev != prev && run.empty() && !PTWOP_MUTANT(branch_not_asked))
         events_.branches.push_back({id, before.held});
       drop(id, node.number);
       break;
@@ -309,7 +310,7 @@ void Lists::compare_with_held(ListState& state, Arrived arrived) {
   const auto held = world_.txn.get(Table::nodes, node_key(channel_, node.id, node.number));
   if (!held || !*held) return;
   if (ipld::Cid::of(**held) == node.cid) return;
-  if (!signature_ok(node)) return world_.refuse("forged");
+  if (!signature_ok(node) && !PTWOP_MUTANT(fork_unsigned)) return world_.refuse("forged");
   fork(state, arrived);
 }
 
@@ -325,7 +326,7 @@ void Lists::fork(ListState& state, const Arrived& other) {
   events_.cut.insert(node.id);
   events_.grown.insert(node.id);
   if (node.list.writer == world_.me.key()) events_.strays.push_back(node);
-  if (node.number == 1) return;
+  if (node.number == 1 || PTWOP_MUTANT(fork_where_seen)) return;
   const auto before = this->node(node.id, node.number - 1);
   if (before.ok() && before->cid != node.prev) events_.branches.push_back(before->at());
 }
@@ -349,7 +350,8 @@ Result<std::vector<Bytes>> Lists::range(const sync::Range& range, size_t bytes_m
                                 bytes += block.size();
                                 return bytes < bytes_max;
                               }));
-  if (const uint64_t cut = held->second.cut; cut && range.from <= cut && cut <= range.to) {
+  if (const uint64_t cut = held->second.cut;
+      cut && !PTWOP_MUTANT(proof_kept_back) && range.from <= cut && cut <= range.to) {
     PTWOP_TRY(const auto other,
               world_.txn.get(Table::meta, meta_key('f', channel_, range.list.view())));
     if (other) out.push_back(*other);

@@ -24,12 +24,15 @@ class RawState : public types::StateReader {
   }
   Result<void> scan(types::Space space, BytesView from, BytesView until, bool reverse,
                     const types::Visit& visit) const override {
-    if (reverse || !from.empty() || !until.empty())
-      return ptwop::fail(Code::internal, "the model reads forward, everything");
     const auto& map = disk_.table(table(space));
-    for (auto it = map.lower_bound(prefix_); it != map.end() && it->first.starts_with(prefix_);
-         ++it)
-      if (!visit(BytesView(it->first).substr(prefix_.size()), it->second)) break;
+    auto first = map.lower_bound(prefix_ + Bytes(from));
+    auto last =
+        map.lower_bound(until.empty() ? engine::after_prefix(prefix_) : prefix_ + Bytes(until));
+    if (!until.empty() && until <= from) return {};
+    while (first != last) {
+      const auto& [key, value] = reverse ? *--last : *first++;
+      if (!visit(BytesView(key).substr(prefix_.size()), value)) break;
+    }
     return {};
   }
 
@@ -130,10 +133,12 @@ Made* Checker::learn(const list::Node& node, bool hostile) {
   if (!framed) return &made;
   const auto ops = access::unframe_ops(*framed);
   if (!ops || read_again(made, *ops)) return &made;
+  made.good = !ops->empty();
   for (const Bytes& op : *ops) {
     auto operation = read_operation(facts.type, op);
     if (!operation) {
       made.operations.clear();  // one that is none makes the whole node void
+      made.good = false;
       break;
     }
     made.operations.push_back(std::move(*operation));
@@ -145,6 +150,7 @@ void Checker::learn_control(Made& made, BytesView body, ChannelFacts& facts) {
   const auto ops = access::unframe_ops(body);
   if (ops && read_again(made, *ops)) return;
   if (!ops || !facts.membership.apply(made.node, *ops, *facts.identity)) return;
+  made.good = true;
   for (const Bytes& op : *ops) {
     ipld::CborReader in(op);
     if (in.map() != 4 || !in.try_key("id")) {
@@ -216,7 +222,7 @@ bool Checker::reads(size_t replica, const Mirror& mirror) const {
 // there makes the node void.
 bool Checker::read_again(Made& made, const std::vector<Bytes>& ops) {
   std::vector<list::Node> inner;
-  bool good = true;
+  bool good = !ops.empty();
   for (const Bytes& op : ops) {
     ipld::CborReader in(op);
     const bool again = in.array() == 2 && in.text() == "again" && in.ok();
@@ -229,16 +235,17 @@ bool Checker::read_again(Made& made, const std::vector<Bytes>& ops) {
     if (!node) break;
     inner.push_back(*node);
   }
+  // A node's signature covers the one that it follows.
+  for (size_t i = 0; i < inner.size() && good; ++i)
+    good = (i + 1 < inner.size() && inner[i + 1].prev == inner[i].cid) ||
+           access::verify(inner[i].list.writer, "node", list::encode_unsigned(inner[i]),
+                          inner[i].signature);
+  made.good = good;
+  if (!good) return true;
   for (const list::Node& node : inner) {
-    if (!good) break;
-    const bool known = made_.contains(node.cid);
-    if (!known &&
-        !access::verify(node.list.writer, "node", list::encode_unsigned(node), node.signature))
-      break;
-    learn(node, made.hostile);
+    made.readable &= learn(node, made.hostile)->readable;
     made.again.push_back(node.cid);
   }
-  if (made.again.size() != inner.size()) made.again.clear();
   return true;
 }
 
@@ -431,6 +438,13 @@ void Checker::check_own(size_t replica, const Mirror& mirror, const Made& made) 
       told != replicas_[replica].told.end() && told->second >= made.node.number)
     return fail("own fork", fmt::format("{} wrote {} although it had heard that there is one",
                                         name(replica), where(made)));
+  if (!made.good)
+    return fail("void", fmt::format("{} wrote {}, which is void", name(replica), where(made)));
+  for (auto it = made.again.begin(); it != made.again.end(); ++it)
+    if (written_again(mirror, made_.at(*it).node.at()) ||
+        std::find(made.again.begin(), it, *it) != it)
+      return fail("once", fmt::format("{} wrote {} again a second time: {}", name(replica),
+                                      shown(*it), where(made)));
   // What is written again is written as soon as the cut is found, which takes things back.
   if (mirror.lists.size() > limits::kSeenMax || !made.again.empty()) return;
   for (const auto& [id, record] : mirror.lists) {
@@ -544,6 +558,17 @@ void Checker::check_seen(size_t replica, const Mirror& mirror, const Made& made)
 
 // At each place one node counts: the one that is applied there, else of those written again the one
 // with the smallest CID.
+const Made* Checker::what_counts(const Mirror& mirror, const Spot& spot) const {
+  const auto& [list, number, time] = spot;
+  if (const auto record = mirror.lists.find(list);
+      record != mirror.lists.end() && record->second.applied.number >= number) {
+    const Made& accepted = made_.at(mirror.chains.at(list)[number - 1]);
+    if (accepted.node.time == time) return &accepted;
+  }
+  const auto again = mirror.again.find(spot);
+  return again == mirror.again.end() ? nullptr : &made_.at(again->second.begin()->first);
+}
+
 bool Checker::count(size_t replica, Mirror& mirror, const std::vector<Step>& steps,
                     std::set<const Made*>& changed) {
   std::set<Spot> spots;
@@ -558,15 +583,7 @@ bool Checker::count(size_t replica, Mirror& mirror, const std::vector<Step>& ste
     }
   }
   for (const Spot& spot : spots) {
-    const auto& [list, number, time] = spot;
-    const Made* now = nullptr;
-    if (const auto record = mirror.lists.find(list);
-        record != mirror.lists.end() && record->second.applied.number >= number) {
-      const Made& accepted = made_.at(mirror.chains.at(list)[number - 1]);
-      if (accepted.node.time == time) now = &accepted;
-    }
-    if (const auto again = mirror.again.find(spot); !now && again != mirror.again.end())
-      now = &made_.at(again->second.begin()->first);
+    const Made* now = what_counts(mirror, spot);
     const auto before = mirror.counted.find(spot);
     const Made* last = before == mirror.counted.end() ? nullptr : &made_.at(before->second);
     if (now == last) continue;
@@ -591,7 +608,7 @@ bool Checker::replay(size_t replica, Mirror& mirror, const Made& made, bool undo
   for (uint32_t i = 0; i < made.operations.size(); ++i) {
     const Operation& op = made.operations[i];
     const Place place{node.time, node.id, node.number, i};
-    if (undo ? !mirror.model.undo(place, op) : !mirror.model.apply(place, node.list.writer, op)) {
+    if (undo ? !mirror.model.undo(place, op) : !mirror.model.apply(node, i, op)) {
       fail("once", fmt::format("{} {} {} twice", name(replica), undo ? "took back" : "applied",
                                where(made)));
       return false;
@@ -771,7 +788,16 @@ void Checker::on_reached(size_t replica, const ipld::Cid& channel, const std::st
   const auto at = list::At::from_token(token);
   const Mirror* mirror = mirror_of(replica, channel);
   const Bytes key = engine::node_key(number_of(replica, channel), at->list, at->position.number);
-  if (mirror && written_again(*mirror, *at)) return;
+  if (mirror && written_again(*mirror, *at)) {
+    const auto here = mirror->lists.find(at->list);
+    const bool beyond =
+        here != mirror->lists.end() && here->second.cut && here->second.cut <= at->position.number;
+    if (peer && beyond && !may_hold_again(*peer, *at))
+      fail("wait",
+           fmt::format("{} says that {} reached a position that was written again, and it did not",
+                       name(replica), name(*peer)));
+    return;
+  }
   if (!mirror || !holds(*mirror, *at) ||
       !subjects_[replica].disk->durable(engine::Table::nodes, key) ||
       (reads(replica, *mirror) && mirror->lists.at(at->list).applied.number < at->position.number))
@@ -782,6 +808,17 @@ void Checker::on_reached(size_t replica, const ipld::Cid& channel, const std::st
   if (!(made.holders >> *peer & 1))
     fail("wait", fmt::format("{} says that {} reached a position, and it did not", name(replica),
                              name(*peer)));
+}
+
+// It held a node that writes this one again, or another of a list that is forked there.
+bool Checker::may_hold_again(size_t replica, const list::At& at) const {
+  const Made* made = find(at);
+  return made && std::any_of(made_.begin(), made_.end(), [&](const auto& item) {
+           const Made& outer = item.second;
+           const auto& again = outer.again;
+           return std::find(again.begin(), again.end(), made->node.cid) != again.end() &&
+                  (outer.holders >> replica & 1 || forked(outer.node.id, outer.node.number));
+         });
 }
 
 void Checker::on_left(size_t replica, const ipld::Cid& channel) {
@@ -846,7 +883,9 @@ void Checker::on_opened(size_t replica, Reopened how) {
         const Made& made = made_.at(chain[n]);
         if (!made.node.list.control) note_unmet(replica, mirror, made);
       }
-    if (std::string wrong = mirror.model.compare_all(RawState(disk, number)); !wrong.empty())
+    if (std::string wrong =
+            mirror.model.compare_all(RawState(disk, number), subjects_[replica].wall_ms());
+        !wrong.empty())
       return fail("atomic", fmt::format("{} opened again: {}", name(replica), wrong));
   }
   for (Acknowledged& ack : facts.acknowledged) {
@@ -867,6 +906,59 @@ void Checker::on_opened(size_t replica, Reopened how) {
       return fail("clock", fmt::format("{} lost number {} of list {}, which its clock had named",
                                        name(replica), number, short_list(where.second)));
   }
+}
+
+// --- what is shown -------------------------------------------------------------------------------
+
+std::vector<engine::Member> Checker::members(size_t replica, const ipld::Cid& channel) const {
+  const Mirror* mirror = mirror_of(replica, channel);
+  const ChannelFacts& facts = channels_.at(channel);
+  std::map<list::PublicKey, engine::Member> by_key;
+  for (const auto& [at, grant] : facts.grants) {
+    const Made* made = find(at);
+    if (!mirror || !made || what_counts(*mirror, spot_of(made->node)) != made) continue;
+    const auto& [key, writes] = grant;
+    engine::Member& member =
+        by_key.try_emplace(key, engine::Member{access::did_from(key), "read", UINT64_MAX})
+            .first->second;
+    if (writes) member.role = "write";
+    member.since_ms = std::min(member.since_ms, made->node.time_ms());
+  }
+  by_key.erase(facts.creator);
+  std::vector<std::pair<list::PublicKey, engine::Member>> sorted(by_key.begin(), by_key.end());
+  std::stable_sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) {
+    return a.second.since_ms < b.second.since_ms;
+  });
+  std::vector<engine::Member> out = {
+      {access::did_from(facts.creator), "admin", facts.membership.manifest().created_ms}};
+  for (auto& [key, member] : sorted) out.push_back(std::move(member));
+  return out;
+}
+
+std::map<std::string, std::tuple<uint64_t, std::string, bool>> Checker::lists(
+    size_t replica, const ipld::Cid& channel) const {
+  std::map<std::string, std::tuple<uint64_t, std::string, bool>> out;
+  const Mirror* mirror = mirror_of(replica, channel);
+  if (!mirror) return out;
+  for (const auto& [id, record] : mirror->lists) {
+    const uint64_t count = record.name.control || reads(replica, *mirror)
+                               ? record.applied.number
+                               : applicable(*mirror, id, record);
+    if (count > 0)
+      out[hex(id.view())] = {count, mirror->chains.at(id)[count - 1].text(), record.cut > 0};
+  }
+  return out;
+}
+
+std::string Checker::look(size_t replica, const ipld::Cid& channel, const types::NodeSource& source,
+                          Random* random) const {
+  const Mirror* mirror = mirror_of(replica, channel);
+  if (!mirror) return {};
+  const RawState state(*subjects_[replica].disk, number_of(replica, channel));
+  std::string wrong = mirror->model.compare_siblings(state, source, random);
+  if (wrong.empty() && random)
+    wrong = mirror->model.compare_page(state, subjects_[replica].wall_ms(), *random);
+  return wrong;
 }
 
 // --- the end -------------------------------------------------------------------------------------
@@ -934,7 +1026,9 @@ void Checker::check_all(const std::vector<size_t>& connected) {
     const Disk& disk = *subjects_[r].disk;
     size_t nodes = 0;
     for (const auto& [number, mirror] : replicas_[r].mirrors) {
-      if (std::string wrong = mirror.model.compare_all(RawState(disk, number)); !wrong.empty())
+      if (std::string wrong =
+              mirror.model.compare_all(RawState(disk, number), subjects_[r].wall_ms());
+          !wrong.empty())
         return fail("state", name(r) + ": " + wrong);
       for (const auto& [id, chain] : mirror.chains) nodes += chain.size();
       if (!reads(r, mirror)) continue;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "access/again.h"
 #include "access/body.h"
 #include "base/limits.h"
 #include "ipld/dag_cbor.h"
@@ -75,9 +76,9 @@ Bytes Hostile::operation(Random& random, bool good) {
   return random.percent(80) ? types::kv_put_op("k1", encoded, {}) : types::kv_del_op("k2");
 }
 
-Hostile::List& Hostile::own_list(Random& random) {
+Hostile::List& Hostile::own_list(Random& random, unsigned percent_new) {
   auto& lists = lists_[channel_];
-  if (lists.empty() || random.percent(5))
+  if (lists.empty() || random.percent(percent_new))
     lists.push_back({{member_.key(), octets<list::Incarnation>(random), false}, {}, {}});
   return lists[random.below(lists.size())];
 }
@@ -146,6 +147,7 @@ void Hostile::fork(Random& random) {
     node.time += static_cast<uint64_t>(i);
     branches.push_back(seal(node, member_, {operation(random, true)}));
     world_.checker_->on_hostile_node(branches.back());
+    branches_[channel_].push_back(branches.back());
     kept = node;
   }
   list.nodes.push_back(kept);
@@ -165,6 +167,59 @@ void Hostile::fork(Random& random) {
     for (size_t to = 0; to < world_.replicas_.size(); ++to)
       if (random.percent(50)) world_.send(World::kNobody, to, "enemy", message.channel, bytes);
   }
+}
+
+// Nodes written again: some that are cut off, two for one place, or what may not be there.
+void Hostile::again(Random& random) {
+  List& from = own_list(random);
+  std::vector<Bytes> inner;
+  const auto& branches = branches_[channel_];
+  const auto& heard = heard_[world_.channels_[channel_]];
+  const uint64_t kind = random.below(8);
+  for (uint64_t i = random.below(3); !branches.empty() && kind != 6 && i > 0; --i)
+    inner.push_back(random.pick(branches));
+  if (kind <= 1) {  // of one place; perhaps one of them is accepted there
+    list::Node node = next(from, random);
+    for (int i = 0; i < 2; ++i) inner.push_back(seal(node, member_, {operation(random, true)}));
+    for (const Bytes& block : inner) world_.checker_->on_hostile_node(block);
+    if (random.percent(40)) {
+      keep(from, node, inner.back());
+      say_nodes({inner.back()});
+    }
+    if (random.percent(50)) inner.erase(inner.end() - 2 + static_cast<ptrdiff_t>(random.below(2)));
+  } else if (kind == 2 && !heard.empty()) {  // another's
+    Bytes covered;
+    const auto message = sync::decode(random.pick(heard), covered);
+    if (!message || !std::holds_alternative<sync::Nodes>(message->body)) return;
+    const auto& nodes = std::get<sync::Nodes>(message->body).nodes;
+    if (!nodes.empty()) inner.push_back(random.pick(nodes));
+  } else if (kind == 3) {  // that nobody signed, or only its successor
+    list::Node node = next(from, random);
+    inner.push_back(seal(node, stranger_, {operation(random, true)}));
+    if (random.percent(50)) {
+      node.prev = node.cid;
+      ++node.number;
+      ++node.time;
+      inner.push_back(seal(node, member_, {operation(random, true)}));
+    }
+  } else if (kind == 4) {  // later than what writes it again
+    list::Node node = next(from, random);
+    node.time += 1'000 << 16;
+    inner.push_back(seal(node, member_, {operation(random, true)}));
+  } else if (kind == 5 && !from.blocks.empty()) {  // of whatever list, also the outer one's
+    inner.push_back(random.pick(from.blocks));
+  }
+  if (inner.empty()) return;
+  List& to = kind == 5 ? from : own_list(random, 40);
+  list::Node node = next(to, random);
+  node.time += 8;
+  std::vector<Bytes> operations;
+  for (const Bytes& block : inner) operations.push_back(access::again_op(block));
+  if (kind == 7) operations.push_back(operation(random, true));
+  const Bytes block = seal(node, member_, operations);
+  keep(to, node, block);
+  branches_[channel_].push_back(block);  // to be written again in its turn
+  say_nodes({block});
 }
 
 // Clocks and wants that name everything, and what does not exist.
@@ -320,6 +375,9 @@ void Hostile::act(const Action& action) {
         if (channel == node.channel) blocks.push_back(block);
       return say_nodes(blocks);
     }
+    case 15:
+      if (action.a / 16 > 0) return again(random);
+      break;
     default:
       break;  // an ordinary node
   }

@@ -87,9 +87,7 @@ class Planner {
     for (uint8_t c = 0; c < count; ++c)
       for (uint8_t i = 0; i < plan_.replicas; ++i) {
         if (i == plan_.channels[c].creator) continue;
-        // A grant by a creator whose folder may be an old copy could fork its control list: what
-        // then counts is issue work.
-        const bool late_grant = !restores_ && random_.percent(25);
+        const bool late_grant = random_.percent(25);  // also by one whose folder is an old copy
         add(late_grant ? any_time() : 0, Act::grant, i).channel = c;
         add(random_.percent(80) ? random_.below(kSetUpMs) : any_time(), Act::join, i).channel = c;
       }

@@ -15,6 +15,7 @@ constexpr uint64_t kFutureMs = 5 * 60 * 1000;
 constexpr uint64_t kQuietMs = 10'000;
 constexpr uint64_t kLookMs = 250;
 constexpr uint64_t kBoundsMs = 1'000;
+constexpr uint64_t kFaultMs = 150'000;  ///< So long a disk that failed may show itself.
 
 // What no queue may exceed: the limits in src, with some room.
 constexpr uint64_t kWaitingNodesMax = 64 * 2048;
@@ -87,7 +88,10 @@ void Replica::end(bool machine_stops) {
 void Replica::turn() {
   touched = false;
   const uint64_t due = engine_->turn();
-  if (disk_.faulted()) world_.checker_->on_fault(index_);
+  if (disk_.faulted()) {
+    world_.checker_->on_fault(index_);
+    faulted_ms = world_.now_ms_;
+  }
   world_.checker_->on_turn_ended(index_);
   disk_.forget_faults();
   due_ms = std::max(due > mono_base_ms_ ? due - mono_base_ms_ : 0, world_.now_ms_ + 1);
@@ -299,6 +303,47 @@ void World::check_bounds() {
                      fmt::format("replica {} has {} nodes waiting and {} messages to send", i,
                                  stats.waiting_nodes, stats.outgoing));
   }
+  Random random(mix(plan_.seed, now_ms_));
+  const size_t who = random.below(replicas_.size()), channel = random.below(channels_.size());
+  Replica& replica = *replicas_[who];
+  const bool sound = replica.disk().read_error_percent == 0 &&
+                     (replica.faulted_ms == 0 || now_ms_ - replica.faulted_ms > kFaultMs);
+  if (replica.up() && !replica.touched && !replica.disk().dead() && sound)
+    look(who, channel, &random);
+}
+
+// A client looks at what this replica shows of a channel: at some of it, or at everything. Between
+// two turns that is what it committed.
+void World::look(size_t who, size_t channel, Random* random) {
+  Replica& replica = *replicas_[who];
+  engine::Engine& engine = *replica.engine();
+  const ipld::Cid& cid = channels_[channel];
+  const engine::ChannelRef ref = engine.directory().find("/ptwop/" + cid.text());
+  if (!ref || !ref->type) return;
+  const auto wrong = [this, who, channel](const std::string& what) {
+    checker_->fail("shown", fmt::format("replica {}, channel {}: {}", who, channel, what));
+  };
+  if (const auto source = engine.source(ref))
+    if (const std::string text = checker_->look(who, cid, *source, random); !text.empty())
+      wrong(text);
+  engine.members(
+      ref->name, [wrong, &replica, expected = checker_->members(who, cid)](const auto& members) {
+        if (!members) return;
+        if (!std::equal(members->begin(), members->end(), expected.begin(), expected.end(),
+                        [](const engine::Member& a, const engine::Member& b) {
+                          return a.id == b.id && a.role == b.role && a.since_ms == b.since_ms;
+                        }))
+          wrong(fmt::format("it shows {} members, or others than the {} that there are",
+                            members->size(), expected.size()));
+      });
+  engine.info(ref->name, [wrong, expected = checker_->lists(who, cid)](const auto& info) {
+    if (!info) return;
+    std::map<std::string, std::tuple<uint64_t, std::string, bool>> lists;
+    for (const engine::ListInfo& list : info->lists)
+      lists[list.list] = {list.count, list.head, !list.cut.empty()};
+    if (lists != expected) wrong("channel.info shows its lists wrong");
+  });
+  replica.touch();
 }
 
 void World::set_up() {
@@ -369,6 +414,10 @@ void World::settle() {
   until_equal(kSettleMs);
   if (failed()) return;
   checker_->check_all(connected);
+  for (const size_t i : connected)
+    for (size_t c = 0; c < channels_.size(); ++c)
+      if (!failed() && !replicas_[i]->touched) look(i, c, nullptr);
+  run_until(now_ms_ + 1);
   for (const size_t i : connected) {
     Replica& replica = *replicas_[i];
     // What an enemy claimed is asked for until nobody had it twelve times.

@@ -51,7 +51,8 @@ class Replica : engine::Gossip, engine::BlockStore, Clock, Entropy {
   uint64_t busy_until_ms = 0;
   uint64_t due_ms = 0;
   uint64_t generation = 0;
-  uint64_t sent = 0;  ///< Messages.
+  uint64_t sent = 0;        ///< Messages.
+  uint64_t faulted_ms = 0;  ///< When its disk last failed; 0: never.
   std::optional<Disk::Image> backup;
   std::set<ipld::Cid> topics;
   std::unordered_map<ipld::Cid, Bytes> blocks;  ///< Its Kubo's.
@@ -142,6 +143,7 @@ class World {
   void settle();
   void died(size_t who);
   void check_bounds();
+  void look(size_t who, size_t channel, Random* random);
 
   // actions.cpp
   void act(const Action& action);
