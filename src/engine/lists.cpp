@@ -105,6 +105,7 @@ void Lists::offer(list::Node node, Bytes block, const access::Membership& member
   const bool chained = it != waiting_.end() && before != it->second.nodes.end() &&
                        before->second.node.cid == arrived.node.prev;
   if (!next) {
+    if (state && state->record.cut) return;  // what is missing before it is not asked for any more
     if (!chained && !verify(arrived)) return world_.refuse("forged");
     events_.claims.push_back({id, {number - 1, 0}});
   }
@@ -163,7 +164,7 @@ void Lists::forget_oldest_unknown() {
       oldest = &id;
     }
   }
-  if (count >= kUnknownListsMax) drop_all(list::ListId(*oldest));
+  if (count >= kUnknownListsMax && !PTWOP_MUTANT(hoard_unknown)) drop_all(list::ListId(*oldest));
 }
 
 void Lists::drop(const list::ListId& id, uint64_t number) {
@@ -320,6 +321,7 @@ void Lists::fork(ListState& state, const Arrived& other) {
   if (record.cut && (record.cut <= node.number || PTWOP_MUTANT(first_fork_stays))) return;
   if (PTWOP_MUTANT(ignore_fork)) return;
   record.cut = node.number;
+  drop_all(node.id);
   dirty_.insert(node.id);
   holdings_[node.id].cut = record.cut;
   world_.txn.put(Table::meta, meta_key('f', channel_, node.id.view()), other.block);

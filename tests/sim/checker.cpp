@@ -200,6 +200,18 @@ std::vector<ipld::Cid> Checker::own_nodes(size_t replica) const {
   return out;
 }
 
+size_t Checker::known_lists(size_t replica) const {
+  size_t count = 0;
+  for (const auto& [number, mirror] : replicas_[replica].mirrors) count += mirror.lists.size();
+  return count;
+}
+
+size_t Checker::unmet(size_t replica) const {
+  size_t count = 0;
+  for (const auto& [number, mirror] : replicas_[replica].mirrors) count += mirror.unmet.size();
+  return count;
+}
+
 bool Checker::forked(const list::ListId& list, uint64_t number) const {
   const auto it = forks_.find(list);
   return it != forks_.end() && it->second <= number;
@@ -244,7 +256,10 @@ bool Checker::read_again(Made& made, const std::vector<Bytes>& ops) {
   if (!good) return true;
   for (const list::Node& node : inner) {
     made.readable &= learn(node, made.hostile)->readable;
-    made.again.push_back(node.cid);
+    if (std::find(made.again.begin(), made.again.end(), node.cid) == made.again.end())
+      made.again.push_back(node.cid);
+    else
+      made.twice = true;
   }
   return true;
 }
@@ -333,6 +348,8 @@ void Checker::on_commit(size_t replica, const engine::Changes& changes) {
       continue;
     }
     const auto record = engine::decode_channel(change.value);
+    if (record && !record->manifest.empty() && ipld::Cid::of(record->manifest) != record->cid)
+      return fail("manifest", name(replica) + " has a channel with another's manifest");
     if (record && !record->manifest.empty() && !channels_.contains(record->cid))
       learn_channel(replica, *record);
     if (!record || !channels_.contains(record->cid))
@@ -369,8 +386,33 @@ void Checker::on_commit(size_t replica, const engine::Changes& changes) {
                 *record, steps[number]);
     if (failure_) return;
   }
+  const auto mirror_of_node = [&](const Change& change) {
+    return facts.mirrors.find(read_be32(change.key));
+  };
+  // What was written again before, and not only by a node that is taken back just now.
+  std::vector<std::pair<const Made*, ipld::Cid>> twice;
+  for (const auto& [change, node] : nodes)
+    if (const auto mirror = mirror_of_node(*change);
+        mirror != facts.mirrors.end() && node->list.writer == subjects_[replica].key)
+      for (const ipld::Cid& cid : made_.at(node->cid).again)
+        if (written_again(mirror->second, made_.at(cid).node.at()) && made_.at(node->cid).fresh)
+          twice.emplace_back(&made_.at(node->cid), cid);
   for (const auto& [number, taken] : steps)
     check_steps(replica, number, facts.mirrors.at(number), taken);
+  for (const auto& [change, node] : nodes) {
+    const auto mirror = mirror_of_node(*change);
+    if (failure_ || mirror == facts.mirrors.end()) continue;
+    Made& made = made_.at(node->cid);
+    made.fresh = false;
+    // A grant may have come, or been written again, in the same turn.
+    if (node->number == 1 && !admitted(mirror->second, made, channels_.at(mirror->second.channel)))
+      return fail("authority",
+                  fmt::format("{} holds {}, which nobody allowed", name(replica), where(made)));
+    for (const auto& [outer, cid] : twice)
+      if (outer == &made && mirror->second.again.at(spot_of(made_.at(cid).node)).at(cid) > 1)
+        return fail("once", fmt::format("{} wrote {} again a second time: {}", name(replica),
+                                        shown(cid), where(made)));
+  }
 }
 
 // A node came to be held.
@@ -394,6 +436,7 @@ void Checker::take_node(size_t replica, Mirror& mirror, BytesView key, const lis
         return fail("own fork", fmt::format("{} made a second node {} of its list {}",
                                             name(replica), number, short_list(id)));
     made = learn(*node, false);
+    made->fresh = !reopened;
     if (!reopened) check_own(replica, mirror, *made);
     for (const Operation& op : made->operations)
       if (replicas_[replica].refused.contains(op.encoded))
@@ -424,9 +467,6 @@ void Checker::take_node(size_t replica, Mirror& mirror, BytesView key, const lis
   if (!reopened && made->node.time_ms() > subjects_[replica].wall_ms() + kFutureMs)
     return fail("time", fmt::format("{} holds {}, whose time is more than five minutes ahead",
                                     name(replica), where(*made)));
-  if (number == 1 && !reopened && !admitted(mirror, *made, channels_.at(mirror.channel)))
-    return fail("authority",
-                fmt::format("{} holds {}, which nobody allowed", name(replica), where(*made)));
   chain.push_back(made->node.cid);
   if (!made->node.list.control) note_unmet(replica, mirror, *made);
 }
@@ -440,11 +480,8 @@ void Checker::check_own(size_t replica, const Mirror& mirror, const Made& made) 
                                         name(replica), where(made)));
   if (!made.good)
     return fail("void", fmt::format("{} wrote {}, which is void", name(replica), where(made)));
-  for (auto it = made.again.begin(); it != made.again.end(); ++it)
-    if (written_again(mirror, made_.at(*it).node.at()) ||
-        std::find(made.again.begin(), it, *it) != it)
-      return fail("once", fmt::format("{} wrote {} again a second time: {}", name(replica),
-                                      shown(*it), where(made)));
+  if (made.twice)
+    return fail("once", fmt::format("{} wrote a node again twice: {}", name(replica), where(made)));
   // What is written again is written as soon as the cut is found, which takes things back.
   if (mirror.lists.size() > limits::kSeenMax || !made.again.empty()) return;
   for (const auto& [id, record] : mirror.lists) {
@@ -1020,6 +1057,38 @@ std::string Checker::difference(const std::vector<size_t>& connected) const {
   return not_again(connected);
 }
 
+// No table has rows that nothing here explains.
+std::string Checker::rows(size_t replica) const {
+  using engine::Table;
+  const ReplicaFacts& facts = replicas_[replica];
+  const Disk& disk = *subjects_[replica].disk;
+  std::map<char, size_t> expected, there;
+  expected['c'] = facts.mirrors.size();
+  for (const auto& [number, mirror] : facts.mirrors) {
+    expected['l'] += mirror.lists.size();
+    for (const auto& [id, record] : mirror.lists) expected['f'] += record.cut > 0;
+    for (const auto& [spot, nodes] : mirror.again)
+      for (const auto& [cid, times] : nodes) expected['a'] += static_cast<size_t>(times);
+  }
+  for (const auto& [key, value] : disk.table(Table::meta))
+    if (key.size() > 1) ++there[key[0]];
+  there.erase('r');  // requests are kept for a day
+  std::erase_if(expected, [](const auto& item) { return item.second == 0; });
+  if (there != expected) {
+    std::string out = "the meta table has";
+    for (const auto& [kind, count] : there) out += fmt::format(" {} of {},", count, kind);
+    out += " and has to have";
+    for (const auto& [kind, count] : expected) out += fmt::format(" {} of {},", count, kind);
+    return out;
+  }
+  for (const Table table : {Table::nodes, Table::state, Table::index, Table::outbox})
+    for (const auto& [key, value] : disk.table(table))
+      if (!facts.mirrors.contains(read_be32(key)))
+        return fmt::format("table {} has a row of a channel that was left",
+                           static_cast<int>(table));
+  return {};
+}
+
 void Checker::check_all(const std::vector<size_t>& connected) {
   std::map<ipld::Cid, std::pair<size_t, std::map<Bytes, Bytes>>> dumps;
   for (const size_t r : connected) {
@@ -1045,6 +1114,8 @@ void Checker::check_all(const std::vector<size_t>& connected) {
     }
     if (disk.table(engine::Table::nodes).size() != nodes)
       return fail("growth", name(r) + " keeps nodes of channels that it has left");
+    if (const std::string wrong = rows(r); !wrong.empty())
+      return fail("growth", name(r) + ": " + wrong);
     for (const Acknowledged& ack : replicas_[r].acknowledged) {
       if (ack.may_be_lost || forked(ack.at.list, ack.at.position.number)) continue;
       const Mirror* mirror = mirror_of(r, ack.channel);

@@ -42,9 +42,11 @@ struct Made {
   bool exposed = false;   ///< It left the process that made it.
   bool readable = false;  ///< Its body opens, or is void for everybody.
   bool good = false;      ///< …and it is not void.
+  bool fresh = false;     ///< Made in the present commit.
   uint64_t holders = 0;   ///< Replicas that ever held it, by bit.
   std::vector<Operation> operations;
-  std::vector<ipld::Cid> again;  ///< Nodes of forked lists that it writes again.
+  std::vector<ipld::Cid> again;  ///< Nodes of forked lists that it writes again…
+  bool twice = false;            ///< …one of them more than once.
 };
 
 class Checker {
@@ -104,6 +106,10 @@ class Checker {
   std::string shown(const ipld::Cid& cid) const;
   /// Own nodes that this replica holds now, but for channels that it has ever left.
   std::vector<ipld::Cid> own_nodes(size_t replica) const;
+  /// Lists that it holds nodes of.
+  size_t known_lists(size_t replica) const;
+  /// Lists of which it holds nodes that had seen more than it could apply.
+  size_t unmet(size_t replica) const;
   bool was_restored(size_t replica) const { return replicas_[replica].restored; }
   size_t acknowledged() const { return acknowledged_; }
 
@@ -195,6 +201,7 @@ class Checker {
   bool forked(const list::ListId& list, uint64_t number) const;
   void learn_channel(size_t creator, const engine::ChannelRecord& record);
   bool reads(size_t replica, const Mirror& mirror) const;
+  std::string rows(size_t replica) const;
   std::string name(size_t replica) const;
   std::string where(const Made& made) const;
 

@@ -189,7 +189,9 @@ void Hostile::again(Random& random) {
     if (random.percent(50)) inner.erase(inner.end() - 2 + static_cast<ptrdiff_t>(random.below(2)));
   } else if (kind == 2 && !heard.empty()) {  // another's
     Bytes covered;
-    const auto message = sync::decode(random.pick(heard), covered);
+    // the latest, which some have not heard yet
+    const auto message =
+        sync::decode(random.percent(60) ? heard.back() : random.pick(heard), covered);
     if (!message || !std::holds_alternative<sync::Nodes>(message->body)) return;
     const auto& nodes = std::get<sync::Nodes>(message->body).nodes;
     if (!nodes.empty()) inner.push_back(random.pick(nodes));
@@ -213,6 +215,7 @@ void Hostile::again(Random& random) {
   List& to = kind == 5 ? from : own_list(random, 40);
   list::Node node = next(to, random);
   node.time += 8;
+  if (kind == 2) node.seen.clear();
   std::vector<Bytes> operations;
   for (const Bytes& block : inner) operations.push_back(access::again_op(block));
   if (kind == 7) operations.push_back(operation(random, true));
@@ -220,6 +223,51 @@ void Hostile::again(Random& random) {
   keep(to, node, block);
   branches_[channel_].push_back(block);  // to be written again in its turn
   say_nodes({block});
+  if (random.percent(70)) return;
+  ++node.time;  // and a fork takes it all back
+  const Bytes other = seal(node, member_, {operation(random, true)});
+  world_.checker_->on_hostile_node(other);
+  say_nodes({other});
+}
+
+// As much of one thing as one message takes.
+void Hostile::flood(Random& random) {
+  const bool member = world_.plan_.channels[channel_].hostile_member && random.percent(50);
+  const access::Identity& who = member ? member_ : stranger_;
+  sync::Nodes nodes;
+  sync::ClockMessage clock;
+  switch (random.below(4)) {
+    case 0:  // lists of which the first node does not come
+      for (int i = 0; i < 100; ++i) {
+        list::Node node;
+        node.channel = world_.channels_[channel_];
+        node.list = {who.key(), octets<list::Incarnation>(random), false};
+        node.number = 2;
+        node.prev = ipld::Cid::of("the first");
+        node.time = (kWallStartMs + world_.now_ms_) << 16;
+        nodes.nodes.push_back(seal(node, who, {operation(random, true)}));
+      }
+      return say(who, std::move(nodes));
+    case 1:  // large nodes that nobody has
+      for (int i = 0; i < 100; ++i) {
+        const auto id = octets<list::ListId>(random);
+        nodes.large.push_back({id, 1, ipld::Cid::of(id.view())});
+      }
+      return say(who, std::move(nodes));
+    case 2:  // lists that there are not
+      for (int i = 0; i < 300; ++i)
+        clock.entries.push_back({{octets<list::ListId>(random), {1 + random.below(9), 1}}, 0});
+      return say(who, std::move(clock));
+    default:  // everything, again and again
+      for (int i = 0; i < 80; ++i) {
+        sync::Want want;
+        want.to = world_.replicas_[0]->identity().key();
+        for (const ipld::Cid& head : world_.checker_->heads(world_.channels_[channel_]))
+          if (want.ranges.size() < sync::kRangesMax)
+            want.ranges.push_back({world_.checker_->find(head)->node.id, 1, 2});
+        say(who, std::move(want));
+      }
+  }
 }
 
 // Clocks and wants that name everything, and what does not exist.
@@ -298,6 +346,7 @@ void Hostile::act(const Action& action) {
     ++boot_;
     count_ = 0;
   }
+  if (random.percent(2)) return flood(random);
   switch (action.a % 16) {
     case 0:
     case 1:
@@ -323,6 +372,7 @@ void Hostile::act(const Action& action) {
       if (!message || !std::holds_alternative<sync::Nodes>(message->body)) return;
       auto nodes = std::get<sync::Nodes>(message->body);
       if (random.percent(30)) nodes.manifest = Bytes("no manifest");
+      if (random.percent(30)) nodes.manifest = world_.any_block(random);
       std::reverse(nodes.nodes.begin(), nodes.nodes.end());
       return say(random.percent(50) ? member_ : stranger_, std::move(nodes));
     }

@@ -32,6 +32,7 @@ class Hostile {
   void say_nodes(std::vector<Bytes> blocks);
   void fork(Random& random);
   void again(Random& random);
+  void flood(Random& random);
   void claim(Random& random);
   void forge(Random& random);
   List& own_list(Random& random, unsigned percent_new = 5);

@@ -20,6 +20,8 @@ constexpr uint64_t kFaultMs = 150'000;  ///< So long a disk that failed may show
 // What no queue may exceed: the limits in src, with some room.
 constexpr uint64_t kWaitingNodesMax = 64 * 2048;
 constexpr uint64_t kOutgoingMax = 4096 + 64 + 64;
+constexpr uint64_t kUnknownListsMax = 64, kFetchingMax = 64, kAwaitedMax = 4096, kStraysMax = 4096,
+                   kWantedMax = 4096, kToldMax = 256;
 constexpr uint64_t kQuietMessagesMax = 40;  ///< In kQuietMs, for each channel.
 
 // libsodium's own randomness, for sealed boxes.
@@ -196,6 +198,23 @@ void Replica::put(uint64_t ticket, std::vector<engine::Block> blocks_put) {
       [ticket](engine::Engine& e) { e.on_stored(ticket, false); });
 }
 
+Bytes Replica::as_told(const Bytes& block) {
+  if (!kubo_.percent(static_cast<uint64_t>(world_.level(Act::kubo_lies, index_)))) return block;
+  Bytes other = block;
+  switch (kubo_.below(4)) {
+    case 0:
+      return {};
+    case 1:
+      other.resize(kubo_.below(block.size()));
+      return other;
+    case 2:
+      other[kubo_.below(other.size())] ^= static_cast<char>(1 << kubo_.below(8));
+      return other;
+    default:
+      return world_.any_block(kubo_);
+  }
+}
+
 void Replica::get(const ipld::Cid& cid) {
   if (disk_.dead()) return;
   const auto found = world_.find_block(index_, cid);
@@ -204,7 +223,8 @@ void Replica::get(const ipld::Cid& cid) {
   };
   if (found)
     answer(
-        5, [cid, bytes = *found](engine::Engine& e) { e.on_block(cid, bytes); }, lost);
+        5, [this, cid, bytes = *found](engine::Engine& e) { e.on_block(cid, as_told(bytes)); },
+        lost);
   else
     answer(3'000, lost, lost);
 }
@@ -298,10 +318,24 @@ void World::check_bounds() {
   for (size_t i = 0; i < replicas_.size(); ++i) {
     if (!replicas_[i]->up()) continue;
     const engine::EngineStats stats = replicas_[i]->engine()->stats();
-    if (stats.waiting_nodes > kWaitingNodesMax || stats.outgoing > kOutgoingMax)
-      checker_->fail("growth",
-                     fmt::format("replica {} has {} nodes waiting and {} messages to send", i,
-                                 stats.waiting_nodes, stats.outgoing));
+    const uint64_t channels = plan_.channels.size(), lists = checker_->known_lists(i);
+    const auto most = [&](const char* what, uint64_t count, uint64_t max) {
+      if (count > max)
+        checker_->fail("growth",
+                       fmt::format("replica {} has {} {}, and {} are the most that it may have", i,
+                                   count, what, max));
+    };
+    most("nodes waiting", stats.waiting_nodes, kWaitingNodesMax);
+    most("lists waiting", stats.waiting_lists, lists + kUnknownListsMax * channels);
+    most("messages to send", stats.outgoing, kOutgoingMax * channels);
+    most("blocks on their way", stats.fetching, kFetchingMax * channels);
+    most("lists awaited", stats.awaited, kAwaitedMax * channels);
+    most("strays", stats.strays, kStraysMax * channels);
+    most("lists asked for", stats.wanted, kWantedMax * channels);
+    // Two enemies; and each peer speaks for itself and through its Kubo.
+    most("peers", stats.peers, (replicas_.size() + 2) * channels);
+    most("accounts", stats.accounts, 2 * (replicas_.size() + 2) * channels);
+    most("positions of peers", stats.told, stats.peers * (lists + stats.wanted + kToldMax));
   }
   Random random(mix(plan_.seed, now_ms_));
   const size_t who = random.below(replicas_.size()), channel = random.below(channels_.size());
@@ -426,6 +460,20 @@ void World::settle() {
     if (!claims && replica.sent - sent[i] > kQuietMessagesMax * plan_.channels.size())
       checker_->fail("growth", fmt::format("replica {} sent {} messages in {} quiet seconds", i,
                                            replica.sent - sent[i], kQuietMs / 1000));
+    const engine::EngineStats stats = replica.engine()->stats();
+    // What only one had who lost it may be waited for until a restart.
+    const bool loses = std::any_of(plan_.actions.begin(), plan_.actions.end(), [](const Action& a) {
+      return a.act == Act::leave || a.act == Act::die || a.act == Act::restore;
+    });
+    const bool late = now_ms_ > plan_.length_ms + kWaitMsMax + kQuietMs;
+    if (stats.strays || stats.awaited > checker_->unmet(i) || (late && stats.waiters) ||
+        (!claims && stats.fetching) || (!claims && !loses && stats.waiting_nodes))
+      checker_->fail(
+          "growth",
+          fmt::format("when all is quiet replica {} still has {} strays, {} waiters, {} blocks on "
+                      "their way, {} nodes waiting and {} lists awaited",
+                      i, stats.strays, stats.waiters, stats.fetching, stats.waiting_nodes,
+                      stats.awaited));
     if (!checker_->was_restored(i))
       for (const ipld::Cid& cid : checker_->own_nodes(i))
         if (!replica.blocks.contains(cid))
@@ -525,6 +573,20 @@ void World::send(size_t from, size_t to, const std::string& name, const ipld::Ci
   for (int i = 0; i < copies; ++i)
     at(now_ms_ + 1 + random.below(most), to,
        [this, to, name, channel, message] { replicas_[to]->deliver(channel, name, *message); });
+}
+
+// A manifest or a node, of whatever channel.
+const Bytes& World::any_block(Random& random) const {
+  const auto& replica = *replicas_[plan_.channels[random.below(channels_.size())].creator];
+  const auto& manifest = replica.blocks.find(random.pick(channels_));
+  if (replica.blocks.empty()) {
+    static const Bytes none;
+    return none;
+  }
+  if (manifest != replica.blocks.end() && random.percent(30)) return manifest->second;
+  return std::next(replica.blocks.begin(),
+                   static_cast<ptrdiff_t>(random.below(replica.blocks.size())))
+      ->second;
 }
 
 std::optional<Bytes> World::find_block(size_t asking, const ipld::Cid& cid) const {

@@ -69,6 +69,8 @@ class Replica : engine::Gossip, engine::BlockStore, Clock, Entropy {
   void get(const ipld::Cid& cid) override;
   void pin(const ipld::Cid&, const ipld::Cid&) override {}
   void unpin(const ipld::Cid&) override {}
+  /// Something else than this block, if Kubo lies now: cut short, bent, or another one.
+  Bytes as_told(const Bytes& block);
   /// Kubo answers: late, twice, or only once it has broken the connection.
   void answer(uint64_t delay_ms, std::function<void(engine::Engine&)> good,
               std::function<void(engine::Engine&)> bad);
@@ -169,6 +171,7 @@ class World {
   bool cut(size_t from, size_t to) const;
   void send(size_t from, size_t to, const std::string& name, const ipld::Cid& channel,
             std::shared_ptr<const Bytes> message);
+  const Bytes& any_block(Random& random) const;
   std::optional<Bytes> find_block(size_t asking, const ipld::Cid& cid) const;
 
   template <class Line>
@@ -204,6 +207,7 @@ class World {
   uint64_t settle_ms_ = 0;
 };
 
+inline constexpr uint64_t kWaitMsMax = 20'000;  ///< Of clients that wait for a position.
 inline constexpr uint64_t kWallStartMs = 1'700'000'000'000;
 
 }  // namespace ptwop::sim
