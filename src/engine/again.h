@@ -33,6 +33,7 @@ class Again {
 
   /// False: nothing of this list was written again, so nobody has to look.
   bool any(const list::ListId& list) const { return lists_.contains(list); }
+  const std::set<list::ListId>& lists() const { return lists_; }
   /// `by`: the node that writes it again.
   void add(const access::Repeated& node, const list::At& by);
   void remove(const list::Node& node, const list::At& by);

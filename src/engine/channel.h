@@ -115,6 +115,7 @@ class Channel {
   void undo_ops(const list::Node& node);
   bool seen_met(const list::Node& node);
   void forget_awaited(const list::ListId& id, const ListRecord& record);
+  Result<void> open_keys();
   Result<void> evaluate_membership();
   void apply_control(const list::Node& node);
   std::optional<std::vector<Bytes>> open_ops(const list::Node& node) const;

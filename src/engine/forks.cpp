@@ -2,6 +2,7 @@
 // honest owner wrote there is written again by that owner (access/again.h), so that it counts after
 // all.
 #include <algorithm>
+#include <set>
 
 #include "base/log.h"
 #include "base/mutant.h"
@@ -108,26 +109,45 @@ void Channel::undo_again(const list::Node& node, const std::vector<Bytes>& ops) 
 
 // --- membership ----------------------------------------------------------------------------------
 
+// A key that was given stays given, also by a node that a fork cut off since: what is read with it
+// is here. Starts the membership anew.
+Result<void> Channel::open_keys() {
+  access::Membership opened = membership_->anew();
+  for (const auto& [id, state] : lists_.all())
+    for (uint64_t number = 1; state.record.name.control && number <= state.record.held.number;
+         ++number) {
+      PTWOP_TRY(const list::Node node, lists_.node(id, number));
+      if (const auto ops = access::unframe_ops(node.body))
+        (void)opened.apply(node, *ops, world_.me);
+    }
+  membership_ = opened.anew();
+  return {};
+}
+
 // From all control nodes that count: at the start, and after some were taken back or written again.
 Result<void> Channel::evaluate_membership() {
   membership_stale_ = false;
   if (!membership_) return {};
-  membership_ = membership_->anew();
+  PTWOP_CHECK(open_keys());
   bool forked = false;
+  std::set<ipld::Cid> taken;
   for (const auto& [id, state] : lists_.all()) {
     if (!state.record.name.control) continue;
     forked |= state.record.cut > 0;
     for (uint64_t number = 1; number <= state.record.applied.number; ++number) {
       PTWOP_TRY(const list::Node node, lists_.node(id, number));
+      taken.insert(node.cid);
       apply_control(node);
     }
+  }
+  for (const list::ListId& id : again_.lists()) {  // also of lists that are not here
     Result<void> result;
     PTWOP_CHECK(again_.each(id, [&](const list::Node& node) {
+      if (!node.list.control) return;
       const auto counts = counted(Place(node));
       if (!counts) result = counts.error();
-      const bool accepted = state.record.applied.number >= node.number;
-      if (counts && *counts && (*counts)->cid == node.cid && !accepted &&
-          !PTWOP_MUTANT(control_never_again))
+      if (counts && *counts && (*counts)->cid == node.cid && !PTWOP_MUTANT(control_never_again) &&
+          taken.insert(node.cid).second)
         apply_control(node);
     }));
     PTWOP_CHECK(result);

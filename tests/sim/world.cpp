@@ -360,16 +360,18 @@ void World::look(size_t who, size_t channel, Random* random) {
   if (const auto source = engine.source(ref))
     if (const std::string text = checker_->look(who, cid, *source, random); !text.empty())
       wrong(text);
-  engine.members(
-      ref->name, [wrong, &replica, expected = checker_->members(who, cid)](const auto& members) {
-        if (!members) return;
-        if (!std::equal(members->begin(), members->end(), expected.begin(), expected.end(),
-                        [](const engine::Member& a, const engine::Member& b) {
-                          return a.id == b.id && a.role == b.role && a.since_ms == b.since_ms;
-                        }))
-          wrong(fmt::format("it shows {} members, or others than the {} that there are",
-                            members->size(), expected.size()));
-      });
+  engine.members(ref->name, [wrong, &replica,
+                             expected = checker_->members(who, cid)](const auto& members) {
+    if (!members) return;
+    const auto shown = [](const std::vector<engine::Member>& all) {
+      std::string out;
+      for (const engine::Member& m : all)
+        out += fmt::format(" {} {} {};", m.id.substr(m.id.size() - 6), m.role, m.since_ms);
+      return out;
+    };
+    if (shown(*members) != shown(expected))
+      wrong(fmt::format("its members are{} they have to be{}", shown(*members), shown(expected)));
+  });
   engine.info(ref->name, [wrong, expected = checker_->lists(who, cid)](const auto& info) {
     if (!info) return;
     std::map<std::string, std::tuple<uint64_t, std::string, bool>> lists;
