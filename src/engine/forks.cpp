@@ -117,8 +117,13 @@ Result<void> Channel::open_keys() {
     for (uint64_t number = 1; state.record.name.control && number <= state.record.held.number;
          ++number) {
       PTWOP_TRY(const list::Node node, lists_.node(id, number));
-      if (const auto ops = access::unframe_ops(node.body))
-        (void)opened.apply(node, *ops, world_.me);
+      const auto ops = access::unframe_ops(node.body);
+      if (!ops) continue;
+      if (!access::is_again(*ops)) (void)opened.apply(node, *ops, world_.me);
+      const auto repeated = access::read_again(node, *ops);
+      for (size_t i = 0; repeated && i < repeated->size(); ++i)
+        if (const auto inner = access::unframe_ops((*repeated)[i].node.body))
+          (void)opened.apply((*repeated)[i].node, *inner, world_.me);
     }
   membership_ = opened.anew();
   return {};

@@ -208,7 +208,8 @@ void World::wait(const Action& action) {
     if (channel == action.channel) tokens.push_back(token);
   if (tokens.empty()) return;
   Random random(action.salt);
-  const std::string token = random.pick(tokens);
+  const size_t latest = tokens.size() - random.below(std::min<size_t>(tokens.size(), 8)) - 1;
+  const std::string token = random.percent(50) ? tokens[latest] : random.pick(tokens);
   const size_t peer = random.percent(40)
                           ? random.below(replicas_.size())
                           : kNobody;  // an honest one: enemies lie for themselves only

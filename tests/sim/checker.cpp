@@ -224,7 +224,20 @@ bool Checker::reads(size_t replica, const Mirror& mirror) const {
   return facts.creator == subjects_[replica].key ||
          std::any_of(facts.grants.begin(), facts.grants.end(), [&](const auto& grant) {
            return grant.second.first == subjects_[replica].key &&
-                  (holds(mirror, grant.first) || written_again(mirror, grant.first));
+                  (holds(mirror, grant.first) || has_again(mirror, grant.first));
+         });
+}
+
+// A control node is here that writes it again, whether or not that counts: a key that was given
+// stays given.
+bool Checker::has_again(const Mirror& mirror, const list::At& at) const {
+  const Made* made = find(at);
+  return made && std::any_of(mirror.chains.begin(), mirror.chains.end(), [&](const auto& chain) {
+           return std::any_of(chain.second.begin(), chain.second.end(), [&](const ipld::Cid& cid) {
+             const Made& outer = made_.at(cid);
+             return outer.node.list.control && std::find(outer.again.begin(), outer.again.end(),
+                                                         made->node.cid) != outer.again.end();
+           });
          });
 }
 

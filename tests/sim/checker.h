@@ -184,6 +184,7 @@ class Checker {
   static Spot spot_of(const list::Node& node) { return {node.id, node.number, node.time}; }
   const Made* find(const list::At& at) const;
   bool may_hold_again(size_t replica, const list::At& at) const;
+  bool has_again(const Mirror& mirror, const list::At& at) const;
   static bool written_again(const Mirror& mirror, const list::At& at);
   static bool grant_counts(const Mirror& mirror, const list::At& at);
   bool counts(const Mirror& mirror, const list::At& at) const;

@@ -15,6 +15,7 @@ namespace ptwop::sim {
 namespace {
 
 constexpr size_t kHeardMax = 64;
+constexpr size_t kWantBytesMax = 512;  ///< Of one that asks for a manifest, usually.
 constexpr uint64_t kFutureMs = 5 * 60 * 1000;
 constexpr uint64_t kYearMs = 365ull * 24 * 3600 * 1000;
 
@@ -41,6 +42,19 @@ void Hostile::overhear(const ipld::Cid& channel, const Bytes& message) {
   auto& heard = heard_[channel];
   if (heard.size() >= kHeardMax) heard.erase(heard.begin());
   heard.push_back(message);
+  if (!world_.hostile() || message.size() > kWantBytesMax) return;
+  Bytes covered;
+  const auto decoded = sync::decode(message, covered);
+  if (!decoded || ++count_ % 2) return;
+  const auto* want = std::get_if<sync::Want>(&decoded->body);
+  if (!want || !want->manifest) return;
+  sync::Nodes nodes;  // a manifest, and not the one that was wanted
+  Random random(count_);
+  nodes.manifest = world_.any_block(random);
+  channel_ =
+      static_cast<size_t>(std::find(world_.channels_.begin(), world_.channels_.end(), channel) -
+                          world_.channels_.begin());
+  say(stranger_, std::move(nodes));
 }
 
 void Hostile::say(const access::Identity& who, Body body, const list::PublicKey* in_whose_name) {

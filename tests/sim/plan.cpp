@@ -148,6 +148,11 @@ class Planner {
         for (const auto& [c, i] : late_)
           if (plan_.channels[c].creator == who && random_.percent(50))
             add(random_.between(at, again + away_ms + 3'000), Act::grant, i).channel = c;
+        if (random_.percent(20)) deep_fork(who, again, away_ms);
+        // Somebody waits for what is about to be cut off.
+        for (int i = 0; i < 4; ++i)
+          add(again + random_.below(away_ms + 5'000), Act::wait,
+              static_cast<uint8_t>(random_.below(plan_.replicas)));
         // It goes on writing, perhaps before it hears of its past, and after.
         const uint8_t channel = any_channel();
         for (const uint64_t after_ms : {random_.below(300), random_.between(500, 3'000)}) {
@@ -157,6 +162,22 @@ class Planner {
         }
       }
     }
+  }
+
+  // Both branches are longer than what is looked through at once for the place where they part.
+  void deep_fork(uint8_t who, uint64_t again, uint64_t away_ms) {
+    const uint8_t channel = any_channel();
+    const uint64_t back = again + away_ms;
+    Action& cut = add(back, Act::partition, kReplicasMax);
+    cut.a = int64_t{1} << who;
+    cut.b = 2'500;
+    cut.salt |= 1;
+    for (uint64_t i = 0; i < 80; ++i)
+      for (const uint64_t from : {again - 1'000, back + 200}) {
+        Action& write = add(std::max(from, kSetUpMs) + i * 10, Act::write, who);
+        write.channel = channel;
+        write.a = 1;
+      }
   }
 
   void disks() {

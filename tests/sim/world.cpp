@@ -231,7 +231,11 @@ void Replica::get(const ipld::Cid& cid) {
 
 // --- the world -----------------------------------------------------------------------------------
 
-World::World(const Plan& plan, bool tracing) : plan_(plan), tracing_(tracing) {
+World::World(const Plan& plan, bool tracing)
+    : plan_(plan),
+      tracing_(tracing),
+      with_enemies_(std::any_of(plan.actions.begin(), plan.actions.end(),
+                                [](const Action& a) { return a.act == Act::hostile; })) {
   sodium_random = Random(mix(plan.seed, 0x736f6469));
   randombytes_set_implementation(&sodium_implementation);
   std::vector<Subject> subjects;
@@ -457,8 +461,7 @@ void World::settle() {
   for (const size_t i : connected) {
     Replica& replica = *replicas_[i];
     // What an enemy claimed is asked for until nobody had it twelve times.
-    const bool claims = std::any_of(plan_.actions.begin(), plan_.actions.end(),
-                                    [](const Action& a) { return a.act == Act::hostile; });
+    const bool claims = hostile();
     if (!claims && replica.sent - sent[i] > kQuietMessagesMax * plan_.channels.size())
       checker_->fail("growth", fmt::format("replica {} sent {} messages in {} quiet seconds", i,
                                            replica.sent - sent[i], kQuietMs / 1000));

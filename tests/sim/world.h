@@ -138,6 +138,7 @@ class World {
   void at(uint64_t at_ms, size_t replica, std::function<void()> run);
   void run_until(uint64_t until_ms);
   void step(uint64_t to_ms);
+  bool hostile() const { return with_enemies_; }
   bool failed() const { return checker_->failure().has_value(); }
 
   void set_up();
@@ -186,6 +187,7 @@ class World {
   static constexpr size_t kTraceMax = 4000;
   const Plan plan_;
   const bool tracing_;
+  const bool with_enemies_;
   uint64_t now_ms_ = 0;
   uint64_t order_ = 0;
   uint64_t digest_ = 0;
