@@ -426,6 +426,7 @@ void Channel::add_to(EngineStats& stats) const {
   stats.waiting_nodes += lists_.waiting();
   stats.waiting_lists += lists_.waiting_lists();
   stats.outgoing += talk_.queued();
+  stats.answers += talk_.answers();
   stats.awaited += awaited_.size();
   stats.strays += strays_.size();
   stats.fetching += talk_.fetching();

@@ -412,6 +412,7 @@ void Checker::on_commit(size_t replica, const engine::Changes& changes) {
           twice.emplace_back(&made_.at(node->cid), cid);
   for (const auto& [number, taken] : steps)
     check_steps(replica, number, facts.mirrors.at(number), taken);
+  for (const auto& [number, taken] : steps) check_grants(replica, facts.mirrors.at(number));
   for (const auto& [change, node] : nodes) {
     const auto mirror = mirror_of_node(*change);
     if (failure_ || mirror == facts.mirrors.end()) continue;
@@ -426,6 +427,19 @@ void Checker::on_commit(size_t replica, const engine::Changes& changes) {
         return fail("once", fmt::format("{} wrote {} again a second time: {}", name(replica),
                                         shown(cid), where(made)));
   }
+}
+
+// A list counts while the grant does under which it was opened.
+void Checker::check_grants(size_t replica, const Mirror& mirror) {
+  const bool cut = std::any_of(mirror.lists.begin(), mirror.lists.end(), [](const auto& item) {
+    return item.second.name.control && item.second.cut;
+  });
+  if (!cut) return;
+  for (const auto& [id, record] : mirror.lists)
+    if (!record.name.control && record.applied.number > 0 && grant_forked(mirror, id) &&
+        applicable(mirror, id, record) == 0)
+      return fail("authority", fmt::format("{} applies list {}, whose grant is cut off",
+                                           name(replica), short_list(id)));
 }
 
 // A node came to be held.

@@ -174,6 +174,7 @@ class Checker {
                  bool reopened);
   void take_record(size_t replica, Mirror& mirror, const list::ListId& id,
                    const engine::ListRecord& record, std::vector<Step>& steps);
+  void check_grants(size_t replica, const Mirror& mirror);
   void check_steps(size_t replica, uint32_t number, Mirror& mirror, const std::vector<Step>& steps);
   void check_seen(size_t replica, const Mirror& mirror, const Made& made);
   bool replay(size_t replica, Mirror& mirror, const Made& made, bool undo);

@@ -273,7 +273,7 @@ void Hostile::flood(Random& random) {
         clock.entries.push_back({{octets<list::ListId>(random), {1 + random.below(9), 1}}, 0});
       return say(who, std::move(clock));
     default:  // everything, again and again
-      for (int i = 0; i < 80; ++i) {
+      for (int i = 0; i < 200; ++i) {
         sync::Want want;
         want.to = world_.replicas_[0]->identity().key();
         for (const ipld::Cid& head : world_.checker_->heads(world_.channels_[channel_]))

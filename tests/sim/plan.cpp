@@ -145,9 +145,15 @@ class Planner {
           add(again - 1, Act::clock_jump, who).a = -ahead_ms;
         }
         // Its control lists are forked as well.
-        for (const auto& [c, i] : late_)
-          if (plan_.channels[c].creator == who && random_.percent(50))
-            add(random_.between(at, again + away_ms + 3'000), Act::grant, i).channel = c;
+        for (const auto& [c, i] : late_) {
+          if (plan_.channels[c].creator != who || random_.percent(30)) continue;
+          const uint64_t granted = random_.percent(50) ? random_.between(at, again)
+                                                       : again + away_ms + random_.below(3'000);
+          add(granted, Act::grant, i).channel = c;
+          Action& write = add(granted + random_.between(20, 1'500), Act::write, i);
+          write.channel = c;
+          write.a = 1;
+        }
         if (random_.percent(20)) deep_fork(who, again, away_ms);
         // Somebody waits for what is about to be cut off.
         for (int i = 0; i < 4; ++i)

@@ -20,6 +20,7 @@ constexpr uint64_t kFaultMs = 150'000;  ///< So long a disk that failed may show
 // What no queue may exceed: the limits in src, with some room.
 constexpr uint64_t kWaitingNodesMax = 64 * 2048;
 constexpr uint64_t kOutgoingMax = 4096 + 64 + 64;
+constexpr uint64_t kAnswersMax = 64 + 16;  // the last one comes in parts
 constexpr uint64_t kUnknownListsMax = 64, kFetchingMax = 64, kAwaitedMax = 4096, kStraysMax = 4096,
                    kWantedMax = 4096, kToldMax = 256;
 constexpr uint64_t kQuietMessagesMax = 40;  ///< In kQuietMs, for each channel.
@@ -332,6 +333,7 @@ void World::check_bounds() {
     most("nodes waiting", stats.waiting_nodes, kWaitingNodesMax);
     most("lists waiting", stats.waiting_lists, lists + kUnknownListsMax * channels);
     most("messages to send", stats.outgoing, kOutgoingMax * channels);
+    most("answers to send", stats.answers, kAnswersMax * channels);
     most("blocks on their way", stats.fetching, kFetchingMax * channels);
     most("lists awaited", stats.awaited, kAwaitedMax * channels);
     most("strays", stats.strays, kStraysMax * channels);
