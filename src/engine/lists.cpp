@@ -328,7 +328,7 @@ void Lists::fork(ListState& state, const Arrived& other) {
   events_.cut.insert(node.id);
   events_.grown.insert(node.id);
   if (node.list.writer == world_.me.key()) events_.strays.push_back(node);
-  if (node.number == 1 || PTWOP_MUTANT(fork_where_seen)) return;
+  if (node.number == 1) return;
   const auto before = this->node(node.id, node.number - 1);
   if (before.ok() && before->cid != node.prev) events_.branches.push_back(before->at());
 }
