@@ -433,7 +433,8 @@ void Channel::add_to(EngineStats& stats) const {
   stats.accounts += talk_.accounts();
   stats.wanted += replicator.wanted();
   stats.peers += replicator.peers().size();
-  for (const auto& [key, peer] : replicator.peers()) stats.told += peer.clock.size();
+  for (const auto& [key, peer] : replicator.peers())
+    stats.told = std::max<uint64_t>(stats.told, peer.clock.size());
 }
 
 ChannelInfo Channel::info() const {

@@ -251,6 +251,8 @@ void Replicator::forget(std::map<list::ListId, Wanted>::iterator& it) {
 void Replicator::give_up(std::map<list::ListId, Wanted>::iterator& it, uint64_t now_ms) {
   if (given_up_.size() >= kWantedMax) given_up_.clear();
   given_up_[it->first] = now_ms + (it->second.by_member ? kGivenUpMs : kGivenUpStrangerMs);
+  if (!holdings_.contains(it->first) && !PTWOP_MUTANT(keep_what_was_told))
+    for (auto& [key, peer] : peers_) peer.clock.erase(it->first);
   forget(it);
 }
 
