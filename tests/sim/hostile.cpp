@@ -4,6 +4,7 @@
 
 #include "access/again.h"
 #include "access/body.h"
+#include "access/manifest.h"
 #include "base/limits.h"
 #include "ipld/dag_cbor.h"
 #include "types/count.h"
@@ -45,12 +46,16 @@ void Hostile::overhear(const ipld::Cid& channel, const Bytes& message) {
   if (!world_.hostile() || message.size() > kWantBytesMax) return;
   Bytes covered;
   const auto decoded = sync::decode(message, covered);
-  if (!decoded || ++count_ % 2) return;
+  if (!decoded) return;
   const auto* want = std::get_if<sync::Want>(&decoded->body);
   if (!want || !want->manifest) return;
-  sync::Nodes nodes;  // a manifest, and not the one that was wanted
-  Random random(count_);
-  nodes.manifest = world_.any_block(random);
+  access::Manifest manifest;  // one's own, and not the one that was wanted
+  manifest.type = "kv";
+  manifest.is_public = true;
+  manifest.creator = stranger_.key();
+  manifest.salt = Bytes(16, 's');
+  sync::Nodes nodes;
+  nodes.manifest = access::seal_manifest(manifest, stranger_);
   channel_ =
       static_cast<size_t>(std::find(world_.channels_.begin(), world_.channels_.end(), channel) -
                           world_.channels_.begin());
@@ -189,7 +194,7 @@ void Hostile::again(Random& random) {
   std::vector<Bytes> inner;
   const auto& branches = branches_[channel_];
   const auto& heard = heard_[world_.channels_[channel_]];
-  const uint64_t kind = random.below(8);
+  const uint64_t kind = random.percent(20) ? 2 : random.below(8);
   for (uint64_t i = random.below(3); !branches.empty() && kind != 6 && i > 0; --i)
     inner.push_back(random.pick(branches));
   if (kind <= 1) {  // of one place; perhaps one of them is accepted there
@@ -281,6 +286,8 @@ void Hostile::flood(Random& random) {
             want.ranges.push_back({world_.checker_->find(head)->node.id, 1, 2});
         say(who, std::move(want));
       }
+      for (uint64_t ms = 1; ms < 64; ms *= 2)
+        world_.at(world_.now_ms_ + ms, [this] { world_.check_bounds(); });
   }
 }
 
@@ -364,6 +371,7 @@ void Hostile::act(const Action& action) {
   switch (action.a % 16) {
     case 0:
     case 1:
+      if (action.a > 32 && member) return again(random);
       return forge(random);
     case 2:
     case 3:

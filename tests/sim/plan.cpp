@@ -156,8 +156,8 @@ class Planner {
         }
         if (random_.percent(20)) deep_fork(who, again, away_ms);
         // Somebody waits for what is about to be cut off.
-        for (int i = 0; i < 4; ++i)
-          add(again + random_.below(away_ms + 5'000), Act::wait,
+        for (int i = 0; i < 10; ++i)
+          add(again + random_.below(away_ms + 3'000), Act::wait,
               static_cast<uint8_t>(random_.below(plan_.replicas)));
         // It goes on writing, perhaps before it hears of its past, and after.
         const uint8_t channel = any_channel();
