@@ -81,7 +81,7 @@ void Hostile::say_nodes(std::vector<Bytes> blocks) {
 
 Bytes Hostile::operation(Random& random, bool good) {
   ipld::CborWriter value;
-  value.text("evil").out();
+  value.array(2).text("evil").unsigned_integer(random.below(1'000));
   Bytes encoded = value.take();
   const std::string& type = world_.plan_.channels[channel_].type;
   if (!good) {

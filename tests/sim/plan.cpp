@@ -142,6 +142,7 @@ class Planner {
           const auto ahead_ms = static_cast<int64_t>(random_.between(20'000, 290'000));
           add(at + 50, Act::clock_jump, who).a = ahead_ms;
           add(at + 100, Act::stop, who).b = 50;
+          add(at + 500, Act::stop, who).b = 50;  // twice: two boots are remembered
           add(again - 1, Act::clock_jump, who).a = -ahead_ms;
         }
         // Its control lists are forked as well.

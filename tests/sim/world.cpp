@@ -10,9 +10,9 @@
 namespace ptwop::sim {
 namespace {
 
-constexpr uint64_t kSettleMs =
-    300'000;  ///< After the faults all connected replicas are equal within this: wants go out less
-              ///< and less often, to 32 s.
+// After the faults all connected replicas are equal within this, and as long as a message may still
+// be on its way: wants go out less and less often, to 32 s.
+constexpr uint64_t kSettleMs = 150'000;
 constexpr uint64_t kFutureMs = 5 * 60 * 1000;
 constexpr uint64_t kQuietMs = 10'000;
 constexpr uint64_t kLookMs = 250;
@@ -450,7 +450,11 @@ void World::settle() {
       checker_->fail("convergence", fmt::format("{} s after the faults: {}",
                                                 (now_ms_ - started) / 1000, difference));
   };
-  until_equal(future + kSettleMs);
+  uint64_t latest = 0;
+  for (const Action& a : plan_.actions)
+    if (a.act == Act::delay || a.act == Act::kubo_slow)
+      latest = std::max(latest, static_cast<uint64_t>(a.a));
+  until_equal(future + kSettleMs + latest);
   settle_ms_ = now_ms_ - started;
   if (failed()) return;
 
