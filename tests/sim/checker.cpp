@@ -1054,7 +1054,10 @@ std::string Checker::difference(const std::vector<size_t>& connected) const {
           for (const auto& [id, record] : a->lists) {
             const size_t ra = a == mirror ? r : o, rb = a == mirror ? o : r;
             const auto it = b->lists.find(id);
-            if (it == b->lists.end() && grant_forked(*a, id)) continue;
+            // While its grant does not count there the list is refused.
+            if (it == b->lists.end() && grant_forked(*a, id) &&
+                !grant_counts(*b, *made_.at(a->chains.at(id)[0]).node.grant))
+              continue;
             if (it == b->lists.end())
               return fmt::format("{} knows nothing of list {}, {} does", name(rb), short_list(id),
                                  name(ra));
