@@ -376,9 +376,9 @@ bool Channel::peer_has(std::string_view peer, const list::At& at) const {
   std::vector<list::At> places{at};
   // Beyond a cut a number may stand for another branch: a peer has the node if it has one that
   // writes it again.
-  if (const auto it = lists_.all().find(at.list);
-      it != lists_.all().end() && it->second.record.cut &&
-      at.position.number >= it->second.record.cut && !PTWOP_MUTANT(peer_has_by_number)) {
+  if (const auto it = lists_.all().find(at.list); it != lists_.all().end() &&
+                                                  it->second.record.cut &&
+                                                  at.position.number >= it->second.record.cut) {
     auto writers = again_.writers(at);
     places = writers ? std::move(*writers) : std::vector<list::At>{};
   }

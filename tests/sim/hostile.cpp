@@ -274,7 +274,7 @@ void Hostile::flood(Random& random) {
       }
       return say(who, std::move(nodes));
     case 2:  // lists that there are not
-      for (int i = 0; i < 300; ++i)
+      for (int i = 0; i < 600; ++i)
         clock.entries.push_back({{octets<list::ListId>(random), {1 + random.below(9), 1}}, 0});
       return say(who, std::move(clock));
     default:  // everything, again and again
@@ -367,7 +367,7 @@ void Hostile::act(const Action& action) {
     ++boot_;
     count_ = 0;
   }
-  if (random.percent(2)) return flood(random);
+  if (random.percent(4)) return flood(random);
   switch (action.a % 16) {
     case 0:
     case 1:

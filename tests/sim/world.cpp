@@ -19,7 +19,7 @@ constexpr uint64_t kLookMs = 250;
 constexpr uint64_t kBoundsMs = 1'000;
 constexpr uint64_t kGivenUpMs =
     400'000;  ///< Until what nobody has is not asked for any more: now and then we look that long.
-constexpr uint64_t kPatientEvery = 8;
+constexpr uint64_t kPatientEvery = 4;
 constexpr uint64_t kFaultMs = 150'000;  ///< So long a disk that failed may show itself.
 
 // What no queue may exceed: the limits in src, with some room.
