@@ -1,6 +1,7 @@
 #include "access/again.h"
 
 #include "access/identity.h"
+#include "base/mutant.h"
 #include "ipld/dag_cbor.h"
 
 namespace ptwop::access {
@@ -30,8 +31,11 @@ Result<std::vector<Repeated>> read_again(const list::Node& outer, const std::vec
     const BytesView block = r.bytes();
     PTWOP_CHECK(r.finish("again"));
     PTWOP_TRY(list::Node node, list::decode(block));
-    if (node.channel != outer.channel || node.list.writer != outer.list.writer ||
-        node.list.control != outer.list.control || node.id == outer.id || node.time >= outer.time)
+    if (node.channel != outer.channel ||
+        (node.list.writer != outer.list.writer && !PTWOP_MUTANT(anybodys_again)) ||
+        node.list.control != outer.list.control ||
+        (node.id == outer.id && !PTWOP_MUTANT(again_in_place)) ||
+        (node.time >= outer.time && !PTWOP_MUTANT(again_of_later)))
       return fail(Code::invalid_params, "a node that may not be written again here");
     out.push_back({std::move(node), Bytes(block)});
   }
@@ -39,7 +43,7 @@ Result<std::vector<Repeated>> read_again(const list::Node& outer, const std::vec
   const ipld::Cid* covered = nullptr;
   for (auto it = out.rbegin(); it != out.rend(); ++it) {
     const list::Node& node = it->node;
-    if (!(covered && *covered == node.cid) &&
+    if (!(covered && *covered == node.cid) && !PTWOP_MUTANT(again_unsigned) &&
         !verify(node.list.writer, "node", list::encode_unsigned(node), node.signature))
       return fail(Code::invalid_params, "a node without a valid signature is written again");
     covered = &node.prev;

@@ -11,6 +11,7 @@
 #include <set>
 
 #include "access/again.h"
+#include "base/mutant.h"
 #include "engine/records.h"
 #include "engine/world.h"
 
@@ -32,6 +33,7 @@ class Again {
 
   /// False: nothing of this list was written again, so nobody has to look.
   bool any(const list::ListId& list) const { return lists_.contains(list); }
+  const std::set<list::ListId>& lists() const { return lists_; }
   /// `by`: the node that writes it again.
   void add(const access::Repeated& node, const list::At& by);
   void remove(const list::Node& node, const list::At& by);
@@ -71,7 +73,7 @@ Result<std::optional<list::Node>> Again::at(const Reader& reader, uint32_t chann
   PTWOP_CHECK(reader.scan(Table::meta, prefix, after_prefix(prefix), false,
                           [&](BytesView, BytesView block) {
                             first = Bytes(block);
-                            return false;
+                            return PTWOP_MUTANT(again_biggest);
                           }));
   if (!first) return std::optional<list::Node>();
   PTWOP_TRY(list::Node node, list::decode(*first));

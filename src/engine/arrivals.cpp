@@ -153,6 +153,7 @@ void Channel::follow_events() {
     if (ListState* state = lists_.find(id)) {
       undo_from(id, *state);
       note_cut(id, *state);
+      forget_awaited(id, state->record);
       log::warn(
           "engine",
           state->record.cut
@@ -223,22 +224,29 @@ bool Channel::seen_met(const list::Node& node) {
   for (const list::At& at : node.seen) {
     const ListState* other = lists_.find(at.list);
     if (other && (other->record.applied.number >= at.position.number ||
-                  (other->record.cut && at.position.number >= other->record.cut))) {
-      if (const auto it = awaited_.find(at.list);
-          it != awaited_.end() && it->second.number <= other->record.applied.number)
-        awaited_.erase(it);
+                  (other->record.cut && at.position.number >= other->record.cut)))
       continue;
-    }
-    if (const auto it = awaited_.find(at.list);
-        other && it != awaited_.end() && it->second.number <= other->record.applied.number)
-      awaited_.erase(it);  // it came after all: this is a new wait
     talk_.replicator().on_claim(at, now);
-    if (awaited_.size() >= kAwaitedMax && !awaited_.contains(at.list)) continue;
+    if (awaited_.size() >= kAwaitedMax && !awaited_.contains(at.list)) {
+      std::erase_if(awaited_, [now](const auto& item) {
+        return now - item.second.since_ms >= limits::kSeenWaitMs;
+      });
+      if (awaited_.size() >= kAwaitedMax) continue;
+    }
     const auto [it, fresh] = awaited_.try_emplace(at.list, Awaited{now, at.position.number});
     it->second.number = std::max(it->second.number, at.position.number);
     if (now - it->second.since_ms < limits::kSeenWaitMs || PTWOP_MUTANT(wait_for_ever)) met = false;
   }
   return met;
+}
+
+// What was awaited of this list came, or never will.
+void Channel::forget_awaited(const list::ListId& id, const ListRecord& record) {
+  const auto it = awaited_.find(id);
+  if (it == awaited_.end()) return;
+  const uint64_t last =
+      record.cut ? std::min(it->second.number, record.cut - 1) : it->second.number;
+  if (record.applied.number >= last) awaited_.erase(it);
 }
 
 bool Channel::apply_next(const list::ListId& id, ListState& state) {
@@ -247,7 +255,9 @@ bool Channel::apply_next(const list::ListId& id, ListState& state) {
     break_turn(node.error());
     return false;
   }
-  return (node->list.control || seen_met(*node)) && count_node(*node, state);
+  if (!(node->list.control || seen_met(*node)) || !count_node(*node, state)) return false;
+  forget_awaited(id, state.record);
+  return true;
 }
 
 void Channel::apply_ops(const list::Node& node, const std::vector<Bytes>& ops) {

@@ -103,7 +103,8 @@ void Channel::save_record() {
 
 void Channel::take_manifest(BytesView block) {
   if (membership_) return;
-  if (ipld::Cid::of(block) != record_.cid) return world_.refuse("manifest");
+  if (ipld::Cid::of(block) != record_.cid && !PTWOP_MUTANT(any_manifest))
+    return world_.refuse("manifest");
   auto manifest = access::read_manifest(block);
   if (!manifest) return world_.refuse("manifest");
   record_.manifest = Bytes(block);
@@ -211,6 +212,7 @@ void Channel::finish_node(list::Node& node, const std::vector<Bytes>& ops, bool 
   time_max_ = std::max(time_max_, node.time);
   if (PTWOP_MUTANT(begun_by_first_node) && node.number == 1) own_[node.list.control].begun = true;
   lists_.append_own(node, block);
+  forget_awaited(node.id, lists_.find(node.id)->record);
   if (!PTWOP_MUTANT(no_outbox))
     world_.txn.put(Table::outbox, node_key(number_, node.id, node.number), {});
   ++world_.outbox;
@@ -339,6 +341,7 @@ std::unique_ptr<types::NodeSource> Channel::make_source(bool in_turn) const {
         if (list.applied.number >= place.number && node.time == place.time)
           return std::optional(std::move(node));
       }
+      if (PTWOP_MUTANT(readers_miss_again)) return std::optional<list::Node>();
       return Again::at(*store, channel, place);
     };
   return std::make_unique<Source>(std::move(load), keys_of(membership_));
@@ -398,7 +401,7 @@ Result<bool> Channel::reached(const list::At& at) const {
       fail(Code::unreachable, "the position lies on a branch of a forked list that does not count");
   if (record.cut && at.position.number >= record.cut) {
     PTWOP_TRY(const bool counts, again_.has(at));
-    if (counts) return true;
+    if (counts || PTWOP_MUTANT(cut_is_reached)) return true;
     return never;
   }
   const bool readable = membership_ && membership_->readable();
@@ -416,6 +419,22 @@ std::vector<list::At> Channel::clock() const {
   for (const auto& [id, state] : lists_.all())
     if (state.record.applied.number > 0) out.push_back({id, state.record.applied});
   return out;
+}
+
+void Channel::add_to(EngineStats& stats) const {
+  const sync::Replicator& replicator = talk_.replicator();
+  stats.waiting_nodes += lists_.waiting();
+  stats.waiting_lists += lists_.waiting_lists();
+  stats.outgoing += talk_.queued();
+  stats.answers += talk_.answers();
+  stats.awaited += awaited_.size();
+  stats.strays += strays_.size();
+  stats.fetching += talk_.fetching();
+  stats.accounts += talk_.accounts();
+  stats.wanted += replicator.wanted();
+  stats.peers += replicator.peers().size();
+  for (const auto& [key, peer] : replicator.peers())
+    stats.told = std::max<uint64_t>(stats.told, peer.clock.size());
 }
 
 ChannelInfo Channel::info() const {

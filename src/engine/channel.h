@@ -71,6 +71,8 @@ class Channel {
   bool peer_has(std::string_view peer, const list::At& at) const;
   std::vector<list::At> clock() const;
   ChannelInfo info() const;
+  /// What waits and what is remembered of others.
+  void add_to(EngineStats& stats) const;
   /// The accepted nodes, decrypted, as committed (or, within a turn, as the turn has them).
   std::unique_ptr<types::NodeSource> make_source(bool in_turn) const;
 
@@ -112,6 +114,8 @@ class Channel {
   void apply_ops(const list::Node& node, const std::vector<Bytes>& ops);
   void undo_ops(const list::Node& node);
   bool seen_met(const list::Node& node);
+  void forget_awaited(const list::ListId& id, const ListRecord& record);
+  Result<void> open_keys();
   Result<void> evaluate_membership();
   void apply_control(const list::Node& node);
   std::optional<std::vector<Bytes>> open_ops(const list::Node& node) const;
@@ -130,6 +134,7 @@ class Channel {
     bool control = false;
     std::vector<Bytes> ops;
     size_t bytes = 0;
+    std::set<ipld::Cid> nodes;  ///< All that were written again in this turn.
   };
   bool repeating() const;
   void repeat_own();

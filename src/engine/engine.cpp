@@ -276,8 +276,7 @@ EngineStats Engine::stats() const {
   stats.outbox = impl_->outbox.count();
   stats.waiters = impl_->waiters.size();
   for (const auto& [number, channel] : impl_->channels) {
-    stats.waiting_nodes += channel->lists().waiting();
-    stats.outgoing += channel->talk().queued();
+    channel->add_to(stats);
   }
   return stats;
 }

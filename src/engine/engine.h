@@ -64,6 +64,11 @@ struct EngineStats {
   uint64_t blocks_put = 0, blocks_fetched = 0;
   uint64_t bytes_sent = 0, bytes_received = 0;
   uint64_t waiting_nodes = 0, outbox = 0, outgoing = 0, waiters = 0;
+  /// What is kept for others and of them now, each bounded: answers to send, lists of which nodes
+  /// wait, lists that nodes had seen, nodes of own forked lists, large nodes asked for, lists asked
+  /// for, peers, what the one that said most said that it holds, and who pays for what it sends.
+  uint64_t answers = 0, waiting_lists = 0, awaited = 0, strays = 0, fetching = 0, wanted = 0,
+           peers = 0, told = 0, accounts = 0;
   std::map<std::string, uint64_t>
       refused;  ///< by kind: "not_canonical", "forged", "replayed", "stranger", …
 };

@@ -2,8 +2,10 @@
 // honest owner wrote there is written again by that owner (access/again.h), so that it counts after
 // all.
 #include <algorithm>
+#include <set>
 
 #include "base/log.h"
+#include "base/mutant.h"
 #include "engine/channel.h"
 
 namespace ptwop::engine {
@@ -18,6 +20,8 @@ constexpr uint64_t kSeekMs = 1'000, kSeekMsMax = 60'000;
 
 /// The node that counts at this place.
 Result<std::optional<list::Node>> Channel::counted(const Place& place) const {
+  if (PTWOP_MUTANT(again_before_accepted) && again_.any(place.list))
+    if (auto first = again_.at(place); first && *first) return first;
   if (const auto it = lists_.all().find(place.list);
       it != lists_.all().end() && it->second.record.applied.number >= place.number) {
     PTWOP_TRY(list::Node node, lists_.node(place.list, place.number));
@@ -39,8 +43,9 @@ void Channel::recount(const list::Node& node, Change change) {
   change();
   const auto after = counted(Place(node));
   if (!before || !after) return break_turn(before ? after.error() : before.error());
-  if (*before && *after && (*before)->cid == (*after)->cid) return;
-  if (*before) undo_ops(**before);
+  if (*before && *after && (*before)->cid == (*after)->cid && !PTWOP_MUTANT(again_counts_twice))
+    return;
+  if (*before && !PTWOP_MUTANT(again_counts_twice)) undo_ops(**before);
   if (!*after) return;
   if (const auto ops = open_ops(**after)) apply_ops(**after, *ops);
 }
@@ -75,7 +80,7 @@ void Channel::undo_from(const list::ListId& id, ListState& state) {
     if (ops && access::is_again(*ops)) {
       undo_again(*node, *ops);
       undone();
-    } else if (node->list.control || again_.any(id)) {
+    } else if (node->list.control || (again_.any(id) && !PTWOP_MUTANT(cut_takes_all_back))) {
       recount(*node, undone);
     } else {
       undo_ops(*node);
@@ -90,44 +95,72 @@ bool Channel::apply_again(const list::Node& node, const std::vector<Bytes>& ops)
   for (const access::Repeated& inner : *repeated)
     if (!open_ops(inner.node)) return false;
   for (const access::Repeated& inner : *repeated)
-    recount(inner.node, [&] { again_.add(inner, node.at()); });
+    recount(inner.node,
+            [&] { again_.add(inner, PTWOP_MUTANT(again_by_one) ? list::At{} : node.at()); });
   return true;
 }
 
 void Channel::undo_again(const list::Node& node, const std::vector<Bytes>& ops) {
   const auto repeated = access::read_again(node, ops);
-  if (!repeated) return;
+  if (!repeated || PTWOP_MUTANT(again_stays)) return;
   for (const access::Repeated& inner : *repeated)
     recount(inner.node, [&] { again_.remove(inner.node, node.at()); });
 }
 
 // --- membership ----------------------------------------------------------------------------------
 
+// A key that was given stays given, also by a node that a fork cut off since: what is read with it
+// is here. Starts the membership anew.
+Result<void> Channel::open_keys() {
+  access::Membership opened = membership_->anew();
+  for (const auto& [id, state] : lists_.all())
+    for (uint64_t number = 1; state.record.name.control && number <= state.record.held.number;
+         ++number) {
+      PTWOP_TRY(const list::Node node, lists_.node(id, number));
+      const auto ops = access::unframe_ops(node.body);
+      if (!ops) continue;
+      if (!access::is_again(*ops)) (void)opened.apply(node, *ops, world_.me);
+      const auto repeated = access::read_again(node, *ops);
+      for (size_t i = 0; repeated && i < repeated->size(); ++i)
+        if (const auto inner = access::unframe_ops((*repeated)[i].node.body))
+          (void)opened.apply((*repeated)[i].node, *inner, world_.me);
+    }
+  membership_ = opened.anew();
+  return {};
+}
+
 // From all control nodes that count: at the start, and after some were taken back or written again.
 Result<void> Channel::evaluate_membership() {
   membership_stale_ = false;
   if (!membership_) return {};
-  membership_ = membership_->anew();
+  PTWOP_CHECK(open_keys());
   bool forked = false;
+  std::set<ipld::Cid> taken;
   for (const auto& [id, state] : lists_.all()) {
     if (!state.record.name.control) continue;
     forked |= state.record.cut > 0;
     for (uint64_t number = 1; number <= state.record.applied.number; ++number) {
       PTWOP_TRY(const list::Node node, lists_.node(id, number));
+      taken.insert(node.cid);
       apply_control(node);
     }
+  }
+  for (const list::ListId& id : again_.lists()) {  // also of lists that are not here
     Result<void> result;
     PTWOP_CHECK(again_.each(id, [&](const list::Node& node) {
+      if (!node.list.control) return;
       const auto counts = counted(Place(node));
       if (!counts) result = counts.error();
-      const bool accepted = state.record.applied.number >= node.number;
-      if (counts && *counts && (*counts)->cid == node.cid && !accepted) apply_control(node);
+      if (counts && *counts && (*counts)->cid == node.cid && !PTWOP_MUTANT(control_never_again) &&
+          taken.insert(node.cid).second)
+        apply_control(node);
     }));
     PTWOP_CHECK(result);
   }
   // A list counts while the grant counts under which it was opened.
   for (const auto& [id, state] : lists_.all()) {
     if (state.record.name.control || (state.admitted && !forked)) continue;
+    if (PTWOP_MUTANT(cut_grant_counts)) continue;
     PTWOP_TRY(const list::Node first, lists_.node(id, 1));
     lists_.admit(id, membership_->admits(first, state.record.held).ok());
   }
@@ -144,9 +177,9 @@ bool Channel::refresh_membership() {
 
 void Channel::note_cut(const list::ListId& id, const ListState& state) {
   const uint64_t cut = state.record.cut;
-  if (!cut || state.record.name.writer != world_.me.key()) return;
+  if (!cut || (state.record.name.writer != world_.me.key() && !PTWOP_MUTANT(others_again))) return;
   OwnCut& own = own_cuts_.try_emplace(id, OwnCut{cut, cut}).first->second;
-  own.next = std::min(own.next, cut);
+  if (!PTWOP_MUTANT(lower_cut_unseen)) own.next = std::min(own.next, cut);
   own.seek_from = std::min(own.seek_from, cut);
   own.known.clear();
 }
@@ -160,11 +193,11 @@ bool Channel::repeating() const {
 
 // What was cut off of our own lists, as far as it is here, is written again.
 void Channel::repeat_own() {
-  if (own_cuts_.empty()) return;
+  if (own_cuts_.empty() || PTWOP_MUTANT(never_again)) return;
   const bool admin = membership_->is_admin(world_.me.key());
   const bool writer = membership_->readable() && membership_->may_write(world_.me.key());
   size_t bytes = 0;
-  Repeats control{true, {}, 0}, data{false, {}, 0};
+  Repeats control{true, {}, 0, {}}, data{false, {}, 0, {}};
   for (auto& [id, cut] : own_cuts_) {
     const ListRecord record = lists_.find(id)->record;
     if (record.name.control ? !admin : !writer) continue;
@@ -202,8 +235,9 @@ bool Channel::repeat(const list::Node& node, Repeats& to) {
   for (const access::Repeated& one : inner) {
     const auto known = again_.has(one.node.at());
     if (!known) break_turn(known.error());
-    if (!known || *known) continue;
-    if (one.node.time >= stamp) return false;
+    if (!known || (*known && !PTWOP_MUTANT(again_and_again))) continue;
+    if (one.node.time >= stamp && !PTWOP_MUTANT(again_too_early)) return false;
+    if (!to.nodes.insert(one.node.cid).second) continue;  // it came twice
     Bytes op = access::again_op(one.block);
     if (!to.ops.empty() && to.bytes + op.size() > kOpsBytesTarget) flush(to);
     to.bytes += op.size();
@@ -228,6 +262,7 @@ void Channel::flush(Repeats& repeats) {
 // Other branches of our own lists: an older copy of this folder wrote them, or we did, before this
 // folder was restored.
 void Channel::seek_branches() {
+  if (PTWOP_MUTANT(never_seek)) return;
   const uint64_t now = world_.now_ms();
   for (auto& [id, cut] : own_cuts_) {
     if (now < cut.seek_at_ms) continue;

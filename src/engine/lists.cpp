@@ -80,7 +80,7 @@ void Lists::offer(list::Node node, Bytes block, const access::Membership& member
   const list::ListId id = node.id;
   ListState* state = find(id);
   if (state && state->record.cut && node.number >= state->record.cut &&
-      node.list.writer == world_.me.key())
+      node.list.writer == world_.me.key() && !PTWOP_MUTANT(no_strays))
     return take_stray({std::move(node), std::move(block)});
   if (state && node.number <= state->record.held.number)
     return compare_with_held(*state, {std::move(node), std::move(block)});
@@ -105,6 +105,7 @@ void Lists::offer(list::Node node, Bytes block, const access::Membership& member
   const bool chained = it != waiting_.end() && before != it->second.nodes.end() &&
                        before->second.node.cid == arrived.node.prev;
   if (!next) {
+    if (state && state->record.cut) return;  // what is missing before it is not asked for any more
     if (!chained && !verify(arrived)) return world_.refuse("forged");
     events_.claims.push_back({id, {number - 1, 0}});
   }
@@ -123,13 +124,14 @@ void Lists::take_stray(Arrived arrived) {
   const auto held =
       world_.txn.get(Table::nodes, node_key(channel_, arrived.node.id, arrived.node.number));
   if (held && *held && **held == arrived.block) return;
-  if (!verify(arrived)) return world_.refuse("forged");
+  if (!verify(arrived) && !PTWOP_MUTANT(strays_unsigned)) return world_.refuse("forged");
   events_.strays.push_back(std::move(arrived.node));
 }
 
 void Lists::admit(const list::ListId& id, bool admitted) {
   ListState& state = lists_.at(id);
   if (std::exchange(state.admitted, admitted) == admitted) return;
+  if (admitted && PTWOP_MUTANT(cut_grant_never_again)) return;
   (admitted ? unapplied_ : events_.cut).insert(id);
 }
 
@@ -162,7 +164,7 @@ void Lists::forget_oldest_unknown() {
       oldest = &id;
     }
   }
-  if (count >= kUnknownListsMax) drop_all(list::ListId(*oldest));
+  if (count >= kUnknownListsMax && !PTWOP_MUTANT(hoard_unknown)) drop_all(list::ListId(*oldest));
 }
 
 void Lists::drop(const list::ListId& id, uint64_t number) {
@@ -265,7 +267,7 @@ bool Lists::drain_run(const list::ListId& id, const access::Membership& membersh
         (node.time <= time && !PTWOP_MUTANT(skip_time))) {
       const bool genuine = verify(n->second);
       world_.refuse(!genuine ? "forged" : node.prev != prev ? "branch" : "time");
-      if (genuine && node.prev != prev && run.empty())
+      if (genuine && node.prev != prev && run.empty() && !PTWOP_MUTANT(branch_not_asked))
         events_.branches.push_back({id, before.held});
       drop(id, node.number);
       break;
@@ -309,7 +311,7 @@ void Lists::compare_with_held(ListState& state, Arrived arrived) {
   const auto held = world_.txn.get(Table::nodes, node_key(channel_, node.id, node.number));
   if (!held || !*held) return;
   if (ipld::Cid::of(**held) == node.cid) return;
-  if (!signature_ok(node)) return world_.refuse("forged");
+  if (!signature_ok(node) && !PTWOP_MUTANT(fork_unsigned)) return world_.refuse("forged");
   fork(state, arrived);
 }
 
@@ -319,6 +321,7 @@ void Lists::fork(ListState& state, const Arrived& other) {
   if (record.cut && (record.cut <= node.number || PTWOP_MUTANT(first_fork_stays))) return;
   if (PTWOP_MUTANT(ignore_fork)) return;
   record.cut = node.number;
+  drop_all(node.id);
   dirty_.insert(node.id);
   holdings_[node.id].cut = record.cut;
   world_.txn.put(Table::meta, meta_key('f', channel_, node.id.view()), other.block);
@@ -349,7 +352,8 @@ Result<std::vector<Bytes>> Lists::range(const sync::Range& range, size_t bytes_m
                                 bytes += block.size();
                                 return bytes < bytes_max;
                               }));
-  if (const uint64_t cut = held->second.cut; cut && range.from <= cut && cut <= range.to) {
+  if (const uint64_t cut = held->second.cut;
+      cut && !PTWOP_MUTANT(proof_kept_back) && range.from <= cut && cut <= range.to) {
     PTWOP_TRY(const auto other,
               world_.txn.get(Table::meta, meta_key('f', channel_, range.list.view())));
     if (other) out.push_back(*other);

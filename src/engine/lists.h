@@ -75,6 +75,7 @@ class Lists {
   void save();
   void end_turn() { fresh_.clear(); }
   uint64_t waiting() const { return waiting_count_; }
+  size_t waiting_lists() const { return waiting_.size(); }
   bool waits(const list::ListId& list) const { return waiting_.contains(list); }
 
  private:

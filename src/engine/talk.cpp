@@ -105,7 +105,8 @@ void Talk::charge(std::string_view account, uint64_t refusals) {
 
 void Talk::answer(std::vector<Bytes> blocks, std::vector<sync::LargeNode> large, bool complete,
                   Bytes manifest) {
-  if (answers_.size() >= kAnswersMax || (blocks.empty() && large.empty() && manifest.empty()))
+  if ((answers_.size() >= kAnswersMax && !PTWOP_MUTANT(hoard_answers)) ||
+      (blocks.empty() && large.empty() && manifest.empty()))
     return;
   sync::Nodes part;
   part.manifest = std::move(manifest);
@@ -216,8 +217,8 @@ void Talk::on_connected() {
 }
 
 bool Talk::fetch(const ipld::Cid& cid, bool for_member) {
-  return fetching_.size() < (for_member ? kFetchingMax : kFetchingForStrangersMax) &&
-         fetching_.insert(cid).second;
+  const size_t max = for_member ? kFetchingMax : kFetchingForStrangersMax;
+  return (fetching_.size() < max || PTWOP_MUTANT(fetch_everything)) && fetching_.insert(cid).second;
 }
 
 }  // namespace ptwop::engine

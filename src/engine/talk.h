@@ -56,6 +56,9 @@ class Talk {
   bool is_fetching(const ipld::Cid& cid) const { return fetching_.contains(cid); }
   void fetched(const ipld::Cid& cid) { fetching_.erase(cid); }
 
+  size_t answers() const { return answers_.size(); }
+  size_t fetching() const { return fetching_.size(); }
+  size_t accounts() const { return budgets_.size(); }
   size_t queued() const { return fresh_.size() + answers_.size() + wants_.size(); }
 
  private:

@@ -221,7 +221,9 @@ void Replicator::want(const list::ListId& list, uint64_t to, uint64_t cut, bool 
     }
     // Strangers may serve a channel, but their claims must not crowd out what members say.
     const size_t max = by_member ? kWantedMax : kWantedByStrangersMax;
-    if ((by_member ? wanted_.size() : wanted_by_strangers_) >= max) return;
+    if ((by_member ? wanted_.size() : wanted_by_strangers_) >= max &&
+        !PTWOP_MUTANT(want_everything))
+      return;
     it = wanted_.emplace(list, Wanted{}).first;
     it->second.ask_at_ms = now_ms + delay_ms;
     it->second.by_member = by_member;
@@ -249,6 +251,8 @@ void Replicator::forget(std::map<list::ListId, Wanted>::iterator& it) {
 void Replicator::give_up(std::map<list::ListId, Wanted>::iterator& it, uint64_t now_ms) {
   if (given_up_.size() >= kWantedMax) given_up_.clear();
   given_up_[it->first] = now_ms + (it->second.by_member ? kGivenUpMs : kGivenUpStrangerMs);
+  if (!holdings_.contains(it->first) && !PTWOP_MUTANT(keep_what_was_told))
+    for (auto& [key, peer] : peers_) peer.clock.erase(it->first);
   forget(it);
 }
 

@@ -96,6 +96,8 @@ class Replicator {
 
   /// Nodes known from clocks and claims, not here.
   uint64_t missing() const;
+  /// Lists that are asked for.
+  size_t wanted() const { return wanted_.size(); }
   const std::map<list::PublicKey, Peer>& peers() const { return peers_; }
   /// A peer says that it has this. (Of a fork that it knows nothing of it may have the other
   /// branch.)

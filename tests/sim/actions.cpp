@@ -208,25 +208,27 @@ void World::wait(const Action& action) {
     if (channel == action.channel) tokens.push_back(token);
   if (tokens.empty()) return;
   Random random(action.salt);
-  const std::string token = random.pick(tokens);
+  const size_t latest = tokens.size() - random.below(std::min<size_t>(tokens.size(), 8)) - 1;
+  const std::string token = random.percent(50) ? tokens[latest] : random.pick(tokens);
   const size_t peer = random.percent(40)
                           ? random.below(replicas_.size())
                           : kNobody;  // an honest one: enemies lie for themselves only
-  at(now_ms_, action.who, [this, action, token, peer, timeout_ms = random.between(100, 20'000)] {
-    Replica& replica = *replicas_[action.who];
-    const auto done = [this, action, token, peer](Result<bool> result) {
-      if (!result || !*result || replicas_[action.who]->disk().dead()) return;
-      trace([&] {
-        return fmt::format("{} {} has reached a position of channel {}", stamp(), action.who,
-                           action.channel);
-      });
-      checker_->on_reached(action.who, channels_[action.channel], token,
-                           peer == kNobody ? std::nullopt : std::optional(peer));
-    };
-    replica.engine()->wait(channel_name(action.channel), {token}, timeout_ms,
-                           peer == kNobody ? "" : replicas_[peer]->identity().did(), done);
-    replica.touch();
-  });
+  at(now_ms_, action.who,
+     [this, action, token, peer, timeout_ms = random.between(100, kWaitMsMax)] {
+       Replica& replica = *replicas_[action.who];
+       const auto done = [this, action, token, peer](Result<bool> result) {
+         if (!result || !*result || replicas_[action.who]->disk().dead()) return;
+         trace([&] {
+           return fmt::format("{} {} has reached a position of channel {}", stamp(), action.who,
+                              action.channel);
+         });
+         checker_->on_reached(action.who, channels_[action.channel], token,
+                              peer == kNobody ? std::nullopt : std::optional(peer));
+       };
+       replica.engine()->wait(channel_name(action.channel), {token}, timeout_ms,
+                              peer == kNobody ? "" : replicas_[peer]->identity().did(), done);
+       replica.touch();
+     });
 }
 
 void World::join(size_t who, size_t channel) {
@@ -331,6 +333,7 @@ void World::act(const Action& action) {
     case Act::kubo_errors:
     case Act::kubo_slow:
     case Act::kubo_twice:
+    case Act::kubo_lies:
       return condition(action, who);
     case Act::kubo_down:
     case Act::pubsub_off:

@@ -24,12 +24,15 @@ class RawState : public types::StateReader {
   }
   Result<void> scan(types::Space space, BytesView from, BytesView until, bool reverse,
                     const types::Visit& visit) const override {
-    if (reverse || !from.empty() || !until.empty())
-      return ptwop::fail(Code::internal, "the model reads forward, everything");
     const auto& map = disk_.table(table(space));
-    for (auto it = map.lower_bound(prefix_); it != map.end() && it->first.starts_with(prefix_);
-         ++it)
-      if (!visit(BytesView(it->first).substr(prefix_.size()), it->second)) break;
+    auto first = map.lower_bound(prefix_ + Bytes(from));
+    auto last =
+        map.lower_bound(until.empty() ? engine::after_prefix(prefix_) : prefix_ + Bytes(until));
+    if (!until.empty() && until <= from) return {};
+    while (first != last) {
+      const auto& [key, value] = reverse ? *--last : *first++;
+      if (!visit(BytesView(key).substr(prefix_.size()), value)) break;
+    }
     return {};
   }
 
@@ -130,10 +133,12 @@ Made* Checker::learn(const list::Node& node, bool hostile) {
   if (!framed) return &made;
   const auto ops = access::unframe_ops(*framed);
   if (!ops || read_again(made, *ops)) return &made;
+  made.good = !ops->empty();
   for (const Bytes& op : *ops) {
     auto operation = read_operation(facts.type, op);
     if (!operation) {
       made.operations.clear();  // one that is none makes the whole node void
+      made.good = false;
       break;
     }
     made.operations.push_back(std::move(*operation));
@@ -145,6 +150,7 @@ void Checker::learn_control(Made& made, BytesView body, ChannelFacts& facts) {
   const auto ops = access::unframe_ops(body);
   if (ops && read_again(made, *ops)) return;
   if (!ops || !facts.membership.apply(made.node, *ops, *facts.identity)) return;
+  made.good = true;
   for (const Bytes& op : *ops) {
     ipld::CborReader in(op);
     if (in.map() != 4 || !in.try_key("id")) {
@@ -194,6 +200,18 @@ std::vector<ipld::Cid> Checker::own_nodes(size_t replica) const {
   return out;
 }
 
+size_t Checker::known_lists(size_t replica) const {
+  size_t count = 0;
+  for (const auto& [number, mirror] : replicas_[replica].mirrors) count += mirror.lists.size();
+  return count;
+}
+
+size_t Checker::unmet(size_t replica) const {
+  size_t count = 0;
+  for (const auto& [number, mirror] : replicas_[replica].mirrors) count += mirror.unmet.size();
+  return count;
+}
+
 bool Checker::forked(const list::ListId& list, uint64_t number) const {
   const auto it = forks_.find(list);
   return it != forks_.end() && it->second <= number;
@@ -206,7 +224,20 @@ bool Checker::reads(size_t replica, const Mirror& mirror) const {
   return facts.creator == subjects_[replica].key ||
          std::any_of(facts.grants.begin(), facts.grants.end(), [&](const auto& grant) {
            return grant.second.first == subjects_[replica].key &&
-                  (holds(mirror, grant.first) || written_again(mirror, grant.first));
+                  (holds(mirror, grant.first) || has_again(mirror, grant.first));
+         });
+}
+
+// A control node is here that writes it again, whether or not that counts: a key that was given
+// stays given.
+bool Checker::has_again(const Mirror& mirror, const list::At& at) const {
+  const Made* made = find(at);
+  return made && std::any_of(mirror.chains.begin(), mirror.chains.end(), [&](const auto& chain) {
+           return std::any_of(chain.second.begin(), chain.second.end(), [&](const ipld::Cid& cid) {
+             const Made& outer = made_.at(cid);
+             return outer.node.list.control && std::find(outer.again.begin(), outer.again.end(),
+                                                         made->node.cid) != outer.again.end();
+           });
          });
 }
 
@@ -216,7 +247,7 @@ bool Checker::reads(size_t replica, const Mirror& mirror) const {
 // there makes the node void.
 bool Checker::read_again(Made& made, const std::vector<Bytes>& ops) {
   std::vector<list::Node> inner;
-  bool good = true;
+  bool good = !ops.empty();
   for (const Bytes& op : ops) {
     ipld::CborReader in(op);
     const bool again = in.array() == 2 && in.text() == "again" && in.ok();
@@ -229,16 +260,20 @@ bool Checker::read_again(Made& made, const std::vector<Bytes>& ops) {
     if (!node) break;
     inner.push_back(*node);
   }
+  // A node's signature covers the one that it follows.
+  for (size_t i = 0; i < inner.size() && good; ++i)
+    good = (i + 1 < inner.size() && inner[i + 1].prev == inner[i].cid) ||
+           access::verify(inner[i].list.writer, "node", list::encode_unsigned(inner[i]),
+                          inner[i].signature);
+  made.good = good;
+  if (!good) return true;
   for (const list::Node& node : inner) {
-    if (!good) break;
-    const bool known = made_.contains(node.cid);
-    if (!known &&
-        !access::verify(node.list.writer, "node", list::encode_unsigned(node), node.signature))
-      break;
-    learn(node, made.hostile);
-    made.again.push_back(node.cid);
+    made.readable &= learn(node, made.hostile)->readable;
+    if (std::find(made.again.begin(), made.again.end(), node.cid) == made.again.end())
+      made.again.push_back(node.cid);
+    else
+      made.twice = true;
   }
-  if (made.again.size() != inner.size()) made.again.clear();
   return true;
 }
 
@@ -326,6 +361,8 @@ void Checker::on_commit(size_t replica, const engine::Changes& changes) {
       continue;
     }
     const auto record = engine::decode_channel(change.value);
+    if (record && !record->manifest.empty() && ipld::Cid::of(record->manifest) != record->cid)
+      return fail("manifest", name(replica) + " has a channel with another's manifest");
     if (record && !record->manifest.empty() && !channels_.contains(record->cid))
       learn_channel(replica, *record);
     if (!record || !channels_.contains(record->cid))
@@ -362,8 +399,47 @@ void Checker::on_commit(size_t replica, const engine::Changes& changes) {
                 *record, steps[number]);
     if (failure_) return;
   }
+  const auto mirror_of_node = [&](const Change& change) {
+    return facts.mirrors.find(read_be32(change.key));
+  };
+  // What was written again before, and not only by a node that is taken back just now.
+  std::vector<std::pair<const Made*, ipld::Cid>> twice;
+  for (const auto& [change, node] : nodes)
+    if (const auto mirror = mirror_of_node(*change);
+        mirror != facts.mirrors.end() && node->list.writer == subjects_[replica].key)
+      for (const ipld::Cid& cid : made_.at(node->cid).again)
+        if (written_again(mirror->second, made_.at(cid).node.at()) && made_.at(node->cid).fresh)
+          twice.emplace_back(&made_.at(node->cid), cid);
   for (const auto& [number, taken] : steps)
     check_steps(replica, number, facts.mirrors.at(number), taken);
+  for (const auto& [number, taken] : steps) check_grants(replica, facts.mirrors.at(number));
+  for (const auto& [change, node] : nodes) {
+    const auto mirror = mirror_of_node(*change);
+    if (failure_ || mirror == facts.mirrors.end()) continue;
+    Made& made = made_.at(node->cid);
+    made.fresh = false;
+    // A grant may have come, or been written again, in the same turn.
+    if (node->number == 1 && !admitted(mirror->second, made, channels_.at(mirror->second.channel)))
+      return fail("authority",
+                  fmt::format("{} holds {}, which nobody allowed", name(replica), where(made)));
+    for (const auto& [outer, cid] : twice)
+      if (outer == &made && mirror->second.again.at(spot_of(made_.at(cid).node)).at(cid) > 1)
+        return fail("once", fmt::format("{} wrote {} again a second time: {}", name(replica),
+                                        shown(cid), where(made)));
+  }
+}
+
+// A list counts while the grant does under which it was opened.
+void Checker::check_grants(size_t replica, const Mirror& mirror) {
+  const bool cut = std::any_of(mirror.lists.begin(), mirror.lists.end(), [](const auto& item) {
+    return item.second.name.control && item.second.cut;
+  });
+  if (!cut) return;
+  for (const auto& [id, record] : mirror.lists)
+    if (!record.name.control && record.applied.number > 0 && grant_forked(mirror, id) &&
+        applicable(mirror, id, record) == 0)
+      return fail("authority", fmt::format("{} applies list {}, whose grant is cut off",
+                                           name(replica), short_list(id)));
 }
 
 // A node came to be held.
@@ -387,6 +463,7 @@ void Checker::take_node(size_t replica, Mirror& mirror, BytesView key, const lis
         return fail("own fork", fmt::format("{} made a second node {} of its list {}",
                                             name(replica), number, short_list(id)));
     made = learn(*node, false);
+    made->fresh = !reopened;
     if (!reopened) check_own(replica, mirror, *made);
     for (const Operation& op : made->operations)
       if (replicas_[replica].refused.contains(op.encoded))
@@ -417,9 +494,6 @@ void Checker::take_node(size_t replica, Mirror& mirror, BytesView key, const lis
   if (!reopened && made->node.time_ms() > subjects_[replica].wall_ms() + kFutureMs)
     return fail("time", fmt::format("{} holds {}, whose time is more than five minutes ahead",
                                     name(replica), where(*made)));
-  if (number == 1 && !reopened && !admitted(mirror, *made, channels_.at(mirror.channel)))
-    return fail("authority",
-                fmt::format("{} holds {}, which nobody allowed", name(replica), where(*made)));
   chain.push_back(made->node.cid);
   if (!made->node.list.control) note_unmet(replica, mirror, *made);
 }
@@ -431,6 +505,10 @@ void Checker::check_own(size_t replica, const Mirror& mirror, const Made& made) 
       told != replicas_[replica].told.end() && told->second >= made.node.number)
     return fail("own fork", fmt::format("{} wrote {} although it had heard that there is one",
                                         name(replica), where(made)));
+  if (!made.good)
+    return fail("void", fmt::format("{} wrote {}, which is void", name(replica), where(made)));
+  if (made.twice)
+    return fail("once", fmt::format("{} wrote a node again twice: {}", name(replica), where(made)));
   // What is written again is written as soon as the cut is found, which takes things back.
   if (mirror.lists.size() > limits::kSeenMax || !made.again.empty()) return;
   for (const auto& [id, record] : mirror.lists) {
@@ -544,6 +622,17 @@ void Checker::check_seen(size_t replica, const Mirror& mirror, const Made& made)
 
 // At each place one node counts: the one that is applied there, else of those written again the one
 // with the smallest CID.
+const Made* Checker::what_counts(const Mirror& mirror, const Spot& spot) const {
+  const auto& [list, number, time] = spot;
+  if (const auto record = mirror.lists.find(list);
+      record != mirror.lists.end() && record->second.applied.number >= number) {
+    const Made& accepted = made_.at(mirror.chains.at(list)[number - 1]);
+    if (accepted.node.time == time) return &accepted;
+  }
+  const auto again = mirror.again.find(spot);
+  return again == mirror.again.end() ? nullptr : &made_.at(again->second.begin()->first);
+}
+
 bool Checker::count(size_t replica, Mirror& mirror, const std::vector<Step>& steps,
                     std::set<const Made*>& changed) {
   std::set<Spot> spots;
@@ -558,15 +647,7 @@ bool Checker::count(size_t replica, Mirror& mirror, const std::vector<Step>& ste
     }
   }
   for (const Spot& spot : spots) {
-    const auto& [list, number, time] = spot;
-    const Made* now = nullptr;
-    if (const auto record = mirror.lists.find(list);
-        record != mirror.lists.end() && record->second.applied.number >= number) {
-      const Made& accepted = made_.at(mirror.chains.at(list)[number - 1]);
-      if (accepted.node.time == time) now = &accepted;
-    }
-    if (const auto again = mirror.again.find(spot); !now && again != mirror.again.end())
-      now = &made_.at(again->second.begin()->first);
+    const Made* now = what_counts(mirror, spot);
     const auto before = mirror.counted.find(spot);
     const Made* last = before == mirror.counted.end() ? nullptr : &made_.at(before->second);
     if (now == last) continue;
@@ -591,7 +672,7 @@ bool Checker::replay(size_t replica, Mirror& mirror, const Made& made, bool undo
   for (uint32_t i = 0; i < made.operations.size(); ++i) {
     const Operation& op = made.operations[i];
     const Place place{node.time, node.id, node.number, i};
-    if (undo ? !mirror.model.undo(place, op) : !mirror.model.apply(place, node.list.writer, op)) {
+    if (undo ? !mirror.model.undo(place, op) : !mirror.model.apply(node, i, op)) {
       fail("once", fmt::format("{} {} {} twice", name(replica), undo ? "took back" : "applied",
                                where(made)));
       return false;
@@ -771,7 +852,16 @@ void Checker::on_reached(size_t replica, const ipld::Cid& channel, const std::st
   const auto at = list::At::from_token(token);
   const Mirror* mirror = mirror_of(replica, channel);
   const Bytes key = engine::node_key(number_of(replica, channel), at->list, at->position.number);
-  if (mirror && written_again(*mirror, *at)) return;
+  if (mirror && written_again(*mirror, *at)) {
+    const auto here = mirror->lists.find(at->list);
+    const bool beyond =
+        here != mirror->lists.end() && here->second.cut && here->second.cut <= at->position.number;
+    if (peer && beyond && !may_hold_again(*peer, *at))
+      fail("wait",
+           fmt::format("{} says that {} reached a position that was written again, and it did not",
+                       name(replica), name(*peer)));
+    return;
+  }
   if (!mirror || !holds(*mirror, *at) ||
       !subjects_[replica].disk->durable(engine::Table::nodes, key) ||
       (reads(replica, *mirror) && mirror->lists.at(at->list).applied.number < at->position.number))
@@ -782,6 +872,17 @@ void Checker::on_reached(size_t replica, const ipld::Cid& channel, const std::st
   if (!(made.holders >> *peer & 1))
     fail("wait", fmt::format("{} says that {} reached a position, and it did not", name(replica),
                              name(*peer)));
+}
+
+// It held a node that writes this one again, or another of a list that is forked there.
+bool Checker::may_hold_again(size_t replica, const list::At& at) const {
+  const Made* made = find(at);
+  return made && std::any_of(made_.begin(), made_.end(), [&](const auto& item) {
+           const Made& outer = item.second;
+           const auto& again = outer.again;
+           return std::find(again.begin(), again.end(), made->node.cid) != again.end() &&
+                  (outer.holders >> replica & 1 || forked(outer.node.id, outer.node.number));
+         });
 }
 
 void Checker::on_left(size_t replica, const ipld::Cid& channel) {
@@ -846,7 +947,9 @@ void Checker::on_opened(size_t replica, Reopened how) {
         const Made& made = made_.at(chain[n]);
         if (!made.node.list.control) note_unmet(replica, mirror, made);
       }
-    if (std::string wrong = mirror.model.compare_all(RawState(disk, number)); !wrong.empty())
+    if (std::string wrong =
+            mirror.model.compare_all(RawState(disk, number), subjects_[replica].wall_ms());
+        !wrong.empty())
       return fail("atomic", fmt::format("{} opened again: {}", name(replica), wrong));
   }
   for (Acknowledged& ack : facts.acknowledged) {
@@ -867,6 +970,59 @@ void Checker::on_opened(size_t replica, Reopened how) {
       return fail("clock", fmt::format("{} lost number {} of list {}, which its clock had named",
                                        name(replica), number, short_list(where.second)));
   }
+}
+
+// --- what is shown -------------------------------------------------------------------------------
+
+std::vector<engine::Member> Checker::members(size_t replica, const ipld::Cid& channel) const {
+  const Mirror* mirror = mirror_of(replica, channel);
+  const ChannelFacts& facts = channels_.at(channel);
+  std::map<list::PublicKey, engine::Member> by_key;
+  for (const auto& [at, grant] : facts.grants) {
+    const Made* made = find(at);
+    if (!mirror || !made || what_counts(*mirror, spot_of(made->node)) != made) continue;
+    const auto& [key, writes] = grant;
+    engine::Member& member =
+        by_key.try_emplace(key, engine::Member{access::did_from(key), "read", UINT64_MAX})
+            .first->second;
+    if (writes) member.role = "write";
+    member.since_ms = std::min(member.since_ms, made->node.time_ms());
+  }
+  by_key.erase(facts.creator);
+  std::vector<std::pair<list::PublicKey, engine::Member>> sorted(by_key.begin(), by_key.end());
+  std::stable_sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) {
+    return a.second.since_ms < b.second.since_ms;
+  });
+  std::vector<engine::Member> out = {
+      {access::did_from(facts.creator), "admin", facts.membership.manifest().created_ms}};
+  for (auto& [key, member] : sorted) out.push_back(std::move(member));
+  return out;
+}
+
+std::map<std::string, std::tuple<uint64_t, std::string, bool>> Checker::lists(
+    size_t replica, const ipld::Cid& channel) const {
+  std::map<std::string, std::tuple<uint64_t, std::string, bool>> out;
+  const Mirror* mirror = mirror_of(replica, channel);
+  if (!mirror) return out;
+  for (const auto& [id, record] : mirror->lists) {
+    const uint64_t count = record.name.control || reads(replica, *mirror)
+                               ? record.applied.number
+                               : applicable(*mirror, id, record);
+    if (count > 0)
+      out[hex(id.view())] = {count, mirror->chains.at(id)[count - 1].text(), record.cut > 0};
+  }
+  return out;
+}
+
+std::string Checker::look(size_t replica, const ipld::Cid& channel, const types::NodeSource& source,
+                          Random* random) const {
+  const Mirror* mirror = mirror_of(replica, channel);
+  if (!mirror) return {};
+  const RawState state(*subjects_[replica].disk, number_of(replica, channel));
+  std::string wrong = mirror->model.compare_siblings(state, source, random);
+  if (wrong.empty() && random)
+    wrong = mirror->model.compare_page(state, subjects_[replica].wall_ms(), *random);
+  return wrong;
 }
 
 // --- the end -------------------------------------------------------------------------------------
@@ -898,7 +1054,10 @@ std::string Checker::difference(const std::vector<size_t>& connected) const {
           for (const auto& [id, record] : a->lists) {
             const size_t ra = a == mirror ? r : o, rb = a == mirror ? o : r;
             const auto it = b->lists.find(id);
-            if (it == b->lists.end() && grant_forked(*a, id)) continue;
+            // While its grant does not count there the list is refused.
+            if (it == b->lists.end() && grant_forked(*a, id) &&
+                !grant_counts(*b, *made_.at(a->chains.at(id)[0]).node.grant))
+              continue;
             if (it == b->lists.end())
               return fmt::format("{} knows nothing of list {}, {} does", name(rb), short_list(id),
                                  name(ra));
@@ -928,13 +1087,47 @@ std::string Checker::difference(const std::vector<size_t>& connected) const {
   return not_again(connected);
 }
 
+// No table has rows that nothing here explains.
+std::string Checker::rows(size_t replica) const {
+  using engine::Table;
+  const ReplicaFacts& facts = replicas_[replica];
+  const Disk& disk = *subjects_[replica].disk;
+  std::map<char, size_t> expected, there;
+  expected['c'] = facts.mirrors.size();
+  for (const auto& [number, mirror] : facts.mirrors) {
+    expected['l'] += mirror.lists.size();
+    for (const auto& [id, record] : mirror.lists) expected['f'] += record.cut > 0;
+    for (const auto& [spot, nodes] : mirror.again)
+      for (const auto& [cid, times] : nodes) expected['a'] += static_cast<size_t>(times);
+  }
+  for (const auto& [key, value] : disk.table(Table::meta))
+    if (key.size() > 1) ++there[key[0]];
+  there.erase('r');  // requests are kept for a day
+  std::erase_if(expected, [](const auto& item) { return item.second == 0; });
+  if (there != expected) {
+    std::string out = "the meta table has";
+    for (const auto& [kind, count] : there) out += fmt::format(" {} of {},", count, kind);
+    out += " and has to have";
+    for (const auto& [kind, count] : expected) out += fmt::format(" {} of {},", count, kind);
+    return out;
+  }
+  for (const Table table : {Table::nodes, Table::state, Table::index, Table::outbox})
+    for (const auto& [key, value] : disk.table(table))
+      if (!facts.mirrors.contains(read_be32(key)))
+        return fmt::format("table {} has a row of a channel that was left",
+                           static_cast<int>(table));
+  return {};
+}
+
 void Checker::check_all(const std::vector<size_t>& connected) {
   std::map<ipld::Cid, std::pair<size_t, std::map<Bytes, Bytes>>> dumps;
   for (const size_t r : connected) {
     const Disk& disk = *subjects_[r].disk;
     size_t nodes = 0;
     for (const auto& [number, mirror] : replicas_[r].mirrors) {
-      if (std::string wrong = mirror.model.compare_all(RawState(disk, number)); !wrong.empty())
+      if (std::string wrong =
+              mirror.model.compare_all(RawState(disk, number), subjects_[r].wall_ms());
+          !wrong.empty())
         return fail("state", name(r) + ": " + wrong);
       for (const auto& [id, chain] : mirror.chains) nodes += chain.size();
       if (!reads(r, mirror)) continue;
@@ -951,6 +1144,8 @@ void Checker::check_all(const std::vector<size_t>& connected) {
     }
     if (disk.table(engine::Table::nodes).size() != nodes)
       return fail("growth", name(r) + " keeps nodes of channels that it has left");
+    if (const std::string wrong = rows(r); !wrong.empty())
+      return fail("growth", name(r) + ": " + wrong);
     for (const Acknowledged& ack : replicas_[r].acknowledged) {
       if (ack.may_be_lost || forked(ack.at.list, ack.at.position.number)) continue;
       const Mirror* mirror = mirror_of(r, ack.channel);

@@ -13,6 +13,7 @@
 
 #include "access/membership.h"
 #include "disk.h"
+#include "engine/engine.h"
 #include "engine/records.h"
 #include "list/node.h"
 #include "model.h"
@@ -40,9 +41,12 @@ struct Made {
   bool hostile = false;
   bool exposed = false;   ///< It left the process that made it.
   bool readable = false;  ///< Its body opens, or is void for everybody.
+  bool good = false;      ///< …and it is not void.
+  bool fresh = false;     ///< Made in the present commit.
   uint64_t holders = 0;   ///< Replicas that ever held it, by bit.
   std::vector<Operation> operations;
-  std::vector<ipld::Cid> again;  ///< Nodes of forked lists that it writes again.
+  std::vector<ipld::Cid> again;  ///< Nodes of forked lists that it writes again…
+  bool twice = false;            ///< …one of them more than once.
 };
 
 class Checker {
@@ -73,6 +77,15 @@ class Checker {
   void on_reached(size_t replica, const ipld::Cid& channel, const std::string& token,
                   std::optional<size_t> peer);
 
+  // --- what a replica has to show now ---
+  std::vector<engine::Member> members(size_t replica, const ipld::Cid& channel) const;
+  /// By name: how many nodes count, the last one's CID, whether it is cut.
+  std::map<std::string, std::tuple<uint64_t, std::string, bool>> lists(
+      size_t replica, const ipld::Cid& channel) const;
+  /// Some of what reading shows, or (without `random`) all siblings; empty: it is right.
+  std::string look(size_t replica, const ipld::Cid& channel, const types::NodeSource& source,
+                   Random* random) const;
+
   /// Empty if all these replicas hold and show the same of each channel that they have joined; else
   /// the first difference.
   std::string difference(const std::vector<size_t>& connected) const;
@@ -93,6 +106,10 @@ class Checker {
   std::string shown(const ipld::Cid& cid) const;
   /// Own nodes that this replica holds now, but for channels that it has ever left.
   std::vector<ipld::Cid> own_nodes(size_t replica) const;
+  /// Lists that it holds nodes of.
+  size_t known_lists(size_t replica) const;
+  /// Lists of which it holds nodes that had seen more than it could apply.
+  size_t unmet(size_t replica) const;
   bool was_restored(size_t replica) const { return replicas_[replica].restored; }
   size_t acknowledged() const { return acknowledged_; }
 
@@ -157,14 +174,18 @@ class Checker {
                  bool reopened);
   void take_record(size_t replica, Mirror& mirror, const list::ListId& id,
                    const engine::ListRecord& record, std::vector<Step>& steps);
+  void check_grants(size_t replica, const Mirror& mirror);
   void check_steps(size_t replica, uint32_t number, Mirror& mirror, const std::vector<Step>& steps);
   void check_seen(size_t replica, const Mirror& mirror, const Made& made);
   bool replay(size_t replica, Mirror& mirror, const Made& made, bool undo);
+  const Made* what_counts(const Mirror& mirror, const Spot& spot) const;
   bool count(size_t replica, Mirror& mirror, const std::vector<Step>& steps,
              std::set<const Made*>& changed);
   bool read_again(Made& made, const std::vector<Bytes>& ops);
   static Spot spot_of(const list::Node& node) { return {node.id, node.number, node.time}; }
   const Made* find(const list::At& at) const;
+  bool may_hold_again(size_t replica, const list::At& at) const;
+  bool has_again(const Mirror& mirror, const list::At& at) const;
   static bool written_again(const Mirror& mirror, const list::At& at);
   static bool grant_counts(const Mirror& mirror, const list::At& at);
   bool counts(const Mirror& mirror, const list::At& at) const;
@@ -182,6 +203,7 @@ class Checker {
   bool forked(const list::ListId& list, uint64_t number) const;
   void learn_channel(size_t creator, const engine::ChannelRecord& record);
   bool reads(size_t replica, const Mirror& mirror) const;
+  std::string rows(size_t replica) const;
   std::string name(size_t replica) const;
   std::string where(const Made& made) const;
 

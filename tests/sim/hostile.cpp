@@ -2,7 +2,9 @@
 
 #include <algorithm>
 
+#include "access/again.h"
 #include "access/body.h"
+#include "access/manifest.h"
 #include "base/limits.h"
 #include "ipld/dag_cbor.h"
 #include "types/count.h"
@@ -14,6 +16,7 @@ namespace ptwop::sim {
 namespace {
 
 constexpr size_t kHeardMax = 64;
+constexpr size_t kWantBytesMax = 512;  ///< Of one that asks for a manifest, usually.
 constexpr uint64_t kFutureMs = 5 * 60 * 1000;
 constexpr uint64_t kYearMs = 365ull * 24 * 3600 * 1000;
 
@@ -40,6 +43,23 @@ void Hostile::overhear(const ipld::Cid& channel, const Bytes& message) {
   auto& heard = heard_[channel];
   if (heard.size() >= kHeardMax) heard.erase(heard.begin());
   heard.push_back(message);
+  if (!world_.hostile() || message.size() > kWantBytesMax) return;
+  Bytes covered;
+  const auto decoded = sync::decode(message, covered);
+  if (!decoded) return;
+  const auto* want = std::get_if<sync::Want>(&decoded->body);
+  if (!want || !want->manifest) return;
+  access::Manifest manifest;  // one's own, and not the one that was wanted
+  manifest.type = "kv";
+  manifest.is_public = true;
+  manifest.creator = stranger_.key();
+  manifest.salt = Bytes(16, 's');
+  sync::Nodes nodes;
+  nodes.manifest = access::seal_manifest(manifest, stranger_);
+  channel_ =
+      static_cast<size_t>(std::find(world_.channels_.begin(), world_.channels_.end(), channel) -
+                          world_.channels_.begin());
+  say(stranger_, std::move(nodes));
 }
 
 void Hostile::say(const access::Identity& who, Body body, const list::PublicKey* in_whose_name) {
@@ -61,7 +81,7 @@ void Hostile::say_nodes(std::vector<Bytes> blocks) {
 
 Bytes Hostile::operation(Random& random, bool good) {
   ipld::CborWriter value;
-  value.text("evil").out();
+  value.array(2).text("evil").unsigned_integer(random.below(1'000));
   Bytes encoded = value.take();
   const std::string& type = world_.plan_.channels[channel_].type;
   if (!good) {
@@ -75,9 +95,9 @@ Bytes Hostile::operation(Random& random, bool good) {
   return random.percent(80) ? types::kv_put_op("k1", encoded, {}) : types::kv_del_op("k2");
 }
 
-Hostile::List& Hostile::own_list(Random& random) {
+Hostile::List& Hostile::own_list(Random& random, unsigned percent_new) {
   auto& lists = lists_[channel_];
-  if (lists.empty() || random.percent(5))
+  if (lists.empty() || random.percent(percent_new))
     lists.push_back({{member_.key(), octets<list::Incarnation>(random), false}, {}, {}});
   return lists[random.below(lists.size())];
 }
@@ -146,6 +166,7 @@ void Hostile::fork(Random& random) {
     node.time += static_cast<uint64_t>(i);
     branches.push_back(seal(node, member_, {operation(random, true)}));
     world_.checker_->on_hostile_node(branches.back());
+    branches_[channel_].push_back(branches.back());
     kept = node;
   }
   list.nodes.push_back(kept);
@@ -164,6 +185,109 @@ void Hostile::fork(Random& random) {
     const auto bytes = std::make_shared<const Bytes>(sync::encode_signed(message));
     for (size_t to = 0; to < world_.replicas_.size(); ++to)
       if (random.percent(50)) world_.send(World::kNobody, to, "enemy", message.channel, bytes);
+  }
+}
+
+// Nodes written again: some that are cut off, two for one place, or what may not be there.
+void Hostile::again(Random& random) {
+  List& from = own_list(random);
+  std::vector<Bytes> inner;
+  const auto& branches = branches_[channel_];
+  const auto& heard = heard_[world_.channels_[channel_]];
+  const uint64_t kind = random.percent(20) ? 2 : random.below(8);
+  for (uint64_t i = random.below(3); !branches.empty() && kind != 6 && i > 0; --i)
+    inner.push_back(random.pick(branches));
+  if (kind <= 1) {  // of one place; perhaps one of them is accepted there
+    list::Node node = next(from, random);
+    for (int i = 0; i < 2; ++i) inner.push_back(seal(node, member_, {operation(random, true)}));
+    for (const Bytes& block : inner) world_.checker_->on_hostile_node(block);
+    if (random.percent(40)) {
+      keep(from, node, inner.back());
+      say_nodes({inner.back()});
+    }
+    if (random.percent(50)) inner.erase(inner.end() - 2 + static_cast<ptrdiff_t>(random.below(2)));
+  } else if (kind == 2 && !heard.empty()) {  // another's
+    Bytes covered;
+    // the latest, which some have not heard yet
+    const auto message =
+        sync::decode(random.percent(60) ? heard.back() : random.pick(heard), covered);
+    if (!message || !std::holds_alternative<sync::Nodes>(message->body)) return;
+    const auto& nodes = std::get<sync::Nodes>(message->body).nodes;
+    if (!nodes.empty()) inner.push_back(random.pick(nodes));
+  } else if (kind == 3) {  // that nobody signed, or only its successor
+    list::Node node = next(from, random);
+    inner.push_back(seal(node, stranger_, {operation(random, true)}));
+    if (random.percent(50)) {
+      node.prev = node.cid;
+      ++node.number;
+      ++node.time;
+      inner.push_back(seal(node, member_, {operation(random, true)}));
+    }
+  } else if (kind == 4) {  // later than what writes it again
+    list::Node node = next(from, random);
+    node.time += 1'000 << 16;
+    inner.push_back(seal(node, member_, {operation(random, true)}));
+  } else if (kind == 5 && !from.blocks.empty()) {  // of whatever list, also the outer one's
+    inner.push_back(random.pick(from.blocks));
+  }
+  if (inner.empty()) return;
+  List& to = kind == 5 ? from : own_list(random, 40);
+  list::Node node = next(to, random);
+  node.time += 8;
+  if (kind == 2) node.seen.clear();
+  std::vector<Bytes> operations;
+  for (const Bytes& block : inner) operations.push_back(access::again_op(block));
+  if (kind == 7) operations.push_back(operation(random, true));
+  const Bytes block = seal(node, member_, operations);
+  keep(to, node, block);
+  branches_[channel_].push_back(block);  // to be written again in its turn
+  say_nodes({block});
+  if (random.percent(70)) return;
+  ++node.time;  // and a fork takes it all back
+  const Bytes other = seal(node, member_, {operation(random, true)});
+  world_.checker_->on_hostile_node(other);
+  say_nodes({other});
+}
+
+// As much of one thing as one message takes.
+void Hostile::flood(Random& random) {
+  const bool member = world_.plan_.channels[channel_].hostile_member && random.percent(50);
+  const access::Identity& who = member ? member_ : stranger_;
+  sync::Nodes nodes;
+  sync::ClockMessage clock;
+  switch (random.below(4)) {
+    case 0:  // lists of which the first node does not come
+      for (int i = 0; i < 100; ++i) {
+        list::Node node;
+        node.channel = world_.channels_[channel_];
+        node.list = {who.key(), octets<list::Incarnation>(random), false};
+        node.number = 2;
+        node.prev = ipld::Cid::of("the first");
+        node.time = (kWallStartMs + world_.now_ms_) << 16;
+        nodes.nodes.push_back(seal(node, who, {operation(random, true)}));
+      }
+      return say(who, std::move(nodes));
+    case 1:  // large nodes that nobody has
+      for (int i = 0; i < 100; ++i) {
+        const auto id = octets<list::ListId>(random);
+        nodes.large.push_back({id, 1, ipld::Cid::of(id.view())});
+      }
+      return say(who, std::move(nodes));
+    case 2:  // lists that there are not
+      for (int i = 0; i < 600; ++i)
+        clock.entries.push_back({{octets<list::ListId>(random), {1 + random.below(9), 1}}, 0});
+      return say(who, std::move(clock));
+    default:  // everything, again and again
+      for (int i = 0; i < 200; ++i) {
+        sync::Want want;
+        want.to = world_.replicas_[0]->identity().key();
+        for (const ipld::Cid& head : world_.checker_->heads(world_.channels_[channel_]))
+          if (want.ranges.size() < sync::kRangesMax)
+            want.ranges.push_back({world_.checker_->find(head)->node.id, 1, 2});
+        say(who, std::move(want));
+      }
+      for (uint64_t ms = 1; ms < 64; ms *= 2)
+        world_.at(world_.now_ms_ + ms, [this] { world_.check_bounds(); });
   }
 }
 
@@ -243,9 +367,11 @@ void Hostile::act(const Action& action) {
     ++boot_;
     count_ = 0;
   }
+  if (random.percent(4)) return flood(random);
   switch (action.a % 16) {
     case 0:
     case 1:
+      if (action.a > 32 && member) return again(random);
       return forge(random);
     case 2:
     case 3:
@@ -268,6 +394,7 @@ void Hostile::act(const Action& action) {
       if (!message || !std::holds_alternative<sync::Nodes>(message->body)) return;
       auto nodes = std::get<sync::Nodes>(message->body);
       if (random.percent(30)) nodes.manifest = Bytes("no manifest");
+      if (random.percent(30)) nodes.manifest = world_.any_block(random);
       std::reverse(nodes.nodes.begin(), nodes.nodes.end());
       return say(random.percent(50) ? member_ : stranger_, std::move(nodes));
     }
@@ -320,6 +447,9 @@ void Hostile::act(const Action& action) {
         if (channel == node.channel) blocks.push_back(block);
       return say_nodes(blocks);
     }
+    case 15:
+      if (action.a / 16 > 0) return again(random);
+      break;
     default:
       break;  // an ordinary node
   }

@@ -31,9 +31,11 @@ class Hostile {
   void say(const access::Identity& who, Body body, const list::PublicKey* in_whose_name = nullptr);
   void say_nodes(std::vector<Bytes> blocks);
   void fork(Random& random);
+  void again(Random& random);
+  void flood(Random& random);
   void claim(Random& random);
   void forge(Random& random);
-  List& own_list(Random& random);
+  List& own_list(Random& random, unsigned percent_new = 5);
   /// The next node of a list of the member's, not yet signed.
   list::Node next(List& list, Random& random);
   Bytes seal(list::Node& node, const access::Identity& signer,
@@ -43,7 +45,8 @@ class Hostile {
 
   World& world_;
   access::Identity member_, stranger_;
-  std::map<size_t, std::vector<List>> lists_;  ///< By channel.
+  std::map<size_t, std::vector<List>> lists_;      ///< By channel.
+  std::map<size_t, std::vector<Bytes>> branches_;  ///< Of forks, by channel.
   std::map<ipld::Cid, std::vector<Bytes>> heard_;
   std::vector<std::pair<ipld::Cid, Bytes>> withheld_;
   size_t channel_ = 0;  ///< Of the present action.

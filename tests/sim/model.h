@@ -10,7 +10,8 @@
 
 #include "base/bytes.h"
 #include "engine/directory.h"
-#include "list/position.h"
+#include "list/node.h"
+#include "random.h"
 
 namespace ptwop::sim {
 
@@ -41,8 +42,8 @@ class Model {
  public:
   explicit Model(std::string type) : type_(std::move(type)) {}
 
-  /// False: it was applied before.
-  bool apply(const Place& place, const list::PublicKey& writer, const Operation& operation);
+  /// Operation `index` of this node, which has to stay where it is. False: it was applied before.
+  bool apply(const list::Node& node, uint32_t index, const Operation& operation);
   /// False: it was not applied.
   bool undo(const Place& place, const Operation& operation);
 
@@ -50,15 +51,39 @@ class Model {
   /// empty: nothing.
   std::string compare(const types::StateReader& state, const Operation& operation,
                       const Place& place) const;
-  /// The same for everything.
-  std::string compare_all(const types::StateReader& state) const;
+  /// The same for everything, and for listing it forwards and backwards.
+  std::string compare_all(const types::StateReader& state, uint64_t now_ms) const;
+  /// The same for some page of a listing.
+  std::string compare_page(const types::StateReader& state, uint64_t now_ms, Random& random) const;
+  /// The same for the concurrent values of some key, or of all.
+  std::string compare_siblings(const types::StateReader& state, const types::NodeSource& source,
+                               Random* random) const;
   size_t operations() const { return all_.size(); }
 
  private:
   struct Written {
     Operation operation;
-    list::PublicKey writer;
+    const list::Node* node;
   };
+  /// One row of a listing: by key, or (log) by place.
+  struct Row {
+    std::string key;
+    Place place;
+    std::string what;
+    size_t bytes;
+  };
+  std::vector<Row> rows(std::string_view prefix, uint64_t now_ms) const;
+  struct Page {
+    std::vector<Row> rows;
+    bool more = false;
+  };
+  Result<Page> page(const types::StateReader& state, std::string_view prefix, const Row* after,
+                    size_t limit, bool reverse, uint64_t now_ms) const;
+  std::string compare_rows(const types::StateReader& state, std::string_view prefix,
+                           const Row* after, size_t limit, bool reverse, uint64_t now_ms,
+                           bool to_the_end) const;
+  std::string compare_siblings(const types::StateReader& state, const types::NodeSource& source,
+                               const std::string& key) const;
   std::string compare_kv(const types::StateReader& state, const std::string& key) const;
   std::string compare_count(const types::StateReader& state, const std::string& key) const;
   std::string compare_entry(const types::StateReader& state, const Place& id) const;

@@ -12,7 +12,7 @@ constexpr const char* kNames[] = {
     "crash",     "stop",         "die",         "pause",      "copy",        "restore",
     "disk full", "write errors", "read errors", "clock jump", "clock drift", "loss",
     "duplicate", "delay",        "partition",   "kubo down",  "pubsub off",  "kubo errors",
-    "kubo slow", "kubo twice",   "kubo hangs",  "hostile"};
+    "kubo slow", "kubo twice",   "kubo lies",   "kubo hangs", "hostile"};
 
 constexpr uint64_t kSetUpMs = 300;
 constexpr int64_t kMinuteMs = 60'000;
@@ -87,9 +87,8 @@ class Planner {
     for (uint8_t c = 0; c < count; ++c)
       for (uint8_t i = 0; i < plan_.replicas; ++i) {
         if (i == plan_.channels[c].creator) continue;
-        // A grant by a creator whose folder may be an old copy could fork its control list: what
-        // then counts is issue work.
-        const bool late_grant = !restores_ && random_.percent(25);
+        const bool late_grant = random_.percent(restores_ ? 50 : 25);
+        if (late_grant) late_.emplace_back(c, i);
         add(late_grant ? any_time() : 0, Act::grant, i).channel = c;
         add(random_.percent(80) ? random_.below(kSetUpMs) : any_time(), Act::join, i).channel = c;
       }
@@ -140,11 +139,27 @@ class Planner {
         add(again, Act::restore, who).b = away_ms;
         if (again > at + 1'000 &&
             random_.percent(40)) {  // it also started once while its clock was ahead
-          const auto ahead_ms = static_cast<int64_t>(random_.between(20'000, 240'000));
+          const auto ahead_ms = static_cast<int64_t>(random_.between(20'000, 290'000));
           add(at + 50, Act::clock_jump, who).a = ahead_ms;
           add(at + 100, Act::stop, who).b = 50;
+          add(at + 500, Act::stop, who).b = 50;  // twice: two boots are remembered
           add(again - 1, Act::clock_jump, who).a = -ahead_ms;
         }
+        // Its control lists are forked as well.
+        for (const auto& [c, i] : late_) {
+          if (plan_.channels[c].creator != who || random_.percent(30)) continue;
+          const uint64_t granted = random_.percent(50) ? random_.between(at, again)
+                                                       : again + away_ms + random_.below(3'000);
+          add(granted, Act::grant, i).channel = c;
+          Action& write = add(granted + random_.between(20, 1'500), Act::write, i);
+          write.channel = c;
+          write.a = 1;
+        }
+        if (random_.percent(20)) deep_fork(who, again, away_ms);
+        // Somebody waits for what is about to be cut off.
+        for (int i = 0; i < 10; ++i)
+          add(again + random_.below(away_ms + 3'000), Act::wait,
+              static_cast<uint8_t>(random_.below(plan_.replicas)));
         // It goes on writing, perhaps before it hears of its past, and after.
         const uint8_t channel = any_channel();
         for (const uint64_t after_ms : {random_.below(300), random_.between(500, 3'000)}) {
@@ -154,6 +169,22 @@ class Planner {
         }
       }
     }
+  }
+
+  // Both branches are longer than what is looked through at once for the place where they part.
+  void deep_fork(uint8_t who, uint64_t again, uint64_t away_ms) {
+    const uint8_t channel = any_channel();
+    const uint64_t back = again + away_ms;
+    Action& cut = add(back, Act::partition, kReplicasMax);
+    cut.a = int64_t{1} << who;
+    cut.b = 2'500;
+    cut.salt |= 1;
+    for (uint64_t i = 0; i < 80; ++i)
+      for (const uint64_t from : {again - 1'000, back + 200}) {
+        Action& write = add(std::max(from, kSetUpMs) + i * 10, Act::write, who);
+        write.channel = channel;
+        write.a = 1;
+      }
   }
 
   void disks() {
@@ -225,6 +256,7 @@ class Planner {
     level(20, Act::kubo_errors, 100);
     level(20, Act::kubo_slow, 30'000);
     level(20, Act::kubo_twice, 100);
+    level(20, Act::kubo_lies, 100);
   }
 
   void enemies() {
@@ -239,6 +271,7 @@ class Planner {
   Plan plan_;
   size_t busy_ = 0;
   bool restores_ = false, hostile_ = false;
+  std::vector<std::pair<uint8_t, uint8_t>> late_;  ///< Who is granted something late, by channel.
 };
 
 }  // namespace

@@ -42,6 +42,7 @@ enum class Act : uint8_t {
   kubo_errors,  ///< `a` percent
   kubo_slow,    ///< up to `a` ms
   kubo_twice,   ///< `a` percent of all outcomes come twice
+  kubo_lies,    ///< `a` percent of all blocks come as something else
   kubo_hangs,   ///< nothing is answered; at the end the connection breaks
   // enemies
   hostile,  ///< what: see Hostile; `a` is its kind

@@ -5,20 +5,29 @@
 
 #include <algorithm>
 
+#include "base/limits.h"
+
 namespace ptwop::sim {
 namespace {
 
-constexpr uint64_t kSettleMs =
-    300'000;  ///< After the faults all connected replicas are equal within this: wants go out less
-              ///< and less often, to 32 s.
+// After the faults all connected replicas are equal within this, and as long as a message may still
+// be on its way: wants go out less and less often, to 32 s.
+constexpr uint64_t kSettleMs = 150'000;
 constexpr uint64_t kFutureMs = 5 * 60 * 1000;
 constexpr uint64_t kQuietMs = 10'000;
 constexpr uint64_t kLookMs = 250;
 constexpr uint64_t kBoundsMs = 1'000;
+constexpr uint64_t kGivenUpMs =
+    400'000;  ///< Until what nobody has is not asked for any more: now and then we look that long.
+constexpr uint64_t kPatientEvery = 4;
+constexpr uint64_t kFaultMs = 150'000;  ///< So long a disk that failed may show itself.
 
 // What no queue may exceed: the limits in src, with some room.
 constexpr uint64_t kWaitingNodesMax = 64 * 2048;
 constexpr uint64_t kOutgoingMax = 4096 + 64 + 64;
+constexpr uint64_t kAnswersMax = 64 + 16;  // the last one comes in parts
+constexpr uint64_t kUnknownListsMax = 64, kFetchingMax = 64, kAwaitedMax = 4096, kStraysMax = 4096,
+                   kWantedMax = 4096, kToldMax = 256;
 constexpr uint64_t kQuietMessagesMax = 40;  ///< In kQuietMs, for each channel.
 
 // libsodium's own randomness, for sealed boxes.
@@ -87,7 +96,10 @@ void Replica::end(bool machine_stops) {
 void Replica::turn() {
   touched = false;
   const uint64_t due = engine_->turn();
-  if (disk_.faulted()) world_.checker_->on_fault(index_);
+  if (disk_.faulted()) {
+    world_.checker_->on_fault(index_);
+    faulted_ms = world_.now_ms_;
+  }
   world_.checker_->on_turn_ended(index_);
   disk_.forget_faults();
   due_ms = std::max(due > mono_base_ms_ ? due - mono_base_ms_ : 0, world_.now_ms_ + 1);
@@ -192,6 +204,23 @@ void Replica::put(uint64_t ticket, std::vector<engine::Block> blocks_put) {
       [ticket](engine::Engine& e) { e.on_stored(ticket, false); });
 }
 
+Bytes Replica::as_told(const Bytes& block) {
+  if (!kubo_.percent(static_cast<uint64_t>(world_.level(Act::kubo_lies, index_)))) return block;
+  Bytes other = block;
+  switch (kubo_.below(4)) {
+    case 0:
+      return {};
+    case 1:
+      other.resize(kubo_.below(block.size()));
+      return other;
+    case 2:
+      other[kubo_.below(other.size())] ^= static_cast<char>(1 << kubo_.below(8));
+      return other;
+    default:
+      return world_.any_block(kubo_);
+  }
+}
+
 void Replica::get(const ipld::Cid& cid) {
   if (disk_.dead()) return;
   const auto found = world_.find_block(index_, cid);
@@ -200,14 +229,19 @@ void Replica::get(const ipld::Cid& cid) {
   };
   if (found)
     answer(
-        5, [cid, bytes = *found](engine::Engine& e) { e.on_block(cid, bytes); }, lost);
+        5, [this, cid, bytes = *found](engine::Engine& e) { e.on_block(cid, as_told(bytes)); },
+        lost);
   else
     answer(3'000, lost, lost);
 }
 
 // --- the world -----------------------------------------------------------------------------------
 
-World::World(const Plan& plan, bool tracing) : plan_(plan), tracing_(tracing) {
+World::World(const Plan& plan, bool tracing)
+    : plan_(plan),
+      tracing_(tracing),
+      with_enemies_(std::any_of(plan.actions.begin(), plan.actions.end(),
+                                [](const Action& a) { return a.act == Act::hostile; })) {
   sodium_random = Random(mix(plan.seed, 0x736f6469));
   randombytes_set_implementation(&sodium_implementation);
   std::vector<Subject> subjects;
@@ -294,11 +328,69 @@ void World::check_bounds() {
   for (size_t i = 0; i < replicas_.size(); ++i) {
     if (!replicas_[i]->up()) continue;
     const engine::EngineStats stats = replicas_[i]->engine()->stats();
-    if (stats.waiting_nodes > kWaitingNodesMax || stats.outgoing > kOutgoingMax)
-      checker_->fail("growth",
-                     fmt::format("replica {} has {} nodes waiting and {} messages to send", i,
-                                 stats.waiting_nodes, stats.outgoing));
+    const uint64_t channels = plan_.channels.size(), lists = checker_->known_lists(i);
+    const auto most = [&](const char* what, uint64_t count, uint64_t max) {
+      if (count > max)
+        checker_->fail("growth",
+                       fmt::format("replica {} has {} {}, and {} are the most that it may have", i,
+                                   count, what, max));
+    };
+    most("nodes waiting", stats.waiting_nodes, kWaitingNodesMax);
+    most("lists waiting", stats.waiting_lists, lists + kUnknownListsMax * channels);
+    most("messages to send", stats.outgoing, kOutgoingMax * channels);
+    most("answers to send", stats.answers, kAnswersMax * channels);
+    most("blocks on their way", stats.fetching, kFetchingMax * channels);
+    most("lists awaited", stats.awaited, kAwaitedMax * channels);
+    most("strays", stats.strays, kStraysMax * channels);
+    most("lists asked for", stats.wanted, kWantedMax * channels);
+    // Two enemies; and each peer speaks for itself and through its Kubo.
+    most("peers", stats.peers, (replicas_.size() + 2) * channels);
+    most("accounts", stats.accounts, 2 * (replicas_.size() + 2) * channels);
+    most("positions of peers", stats.told, lists + stats.wanted + kToldMax);
   }
+  Random random(mix(plan_.seed, now_ms_));
+  const size_t who = random.below(replicas_.size()), channel = random.below(channels_.size());
+  Replica& replica = *replicas_[who];
+  const bool sound = replica.disk().read_error_percent == 0 &&
+                     (replica.faulted_ms == 0 || now_ms_ - replica.faulted_ms > kFaultMs);
+  if (replica.up() && !replica.touched && !replica.disk().dead() && sound)
+    look(who, channel, &random);
+}
+
+// A client looks at what this replica shows of a channel: at some of it, or at everything. Between
+// two turns that is what it committed.
+void World::look(size_t who, size_t channel, Random* random) {
+  Replica& replica = *replicas_[who];
+  engine::Engine& engine = *replica.engine();
+  const ipld::Cid& cid = channels_[channel];
+  const engine::ChannelRef ref = engine.directory().find("/ptwop/" + cid.text());
+  if (!ref || !ref->type) return;
+  const auto wrong = [this, who, channel](const std::string& what) {
+    checker_->fail("shown", fmt::format("replica {}, channel {}: {}", who, channel, what));
+  };
+  if (const auto source = engine.source(ref))
+    if (const std::string text = checker_->look(who, cid, *source, random); !text.empty())
+      wrong(text);
+  engine.members(ref->name, [wrong, &replica,
+                             expected = checker_->members(who, cid)](const auto& members) {
+    if (!members) return;
+    const auto shown = [](const std::vector<engine::Member>& all) {
+      std::string out;
+      for (const engine::Member& m : all)
+        out += fmt::format(" {} {} {};", m.id.substr(m.id.size() - 6), m.role, m.since_ms);
+      return out;
+    };
+    if (shown(*members) != shown(expected))
+      wrong(fmt::format("its members are{} they have to be{}", shown(*members), shown(expected)));
+  });
+  engine.info(ref->name, [wrong, expected = checker_->lists(who, cid)](const auto& info) {
+    if (!info) return;
+    std::map<std::string, std::tuple<uint64_t, std::string, bool>> lists;
+    for (const engine::ListInfo& list : info->lists)
+      lists[list.list] = {list.count, list.head, !list.cut.empty()};
+    if (lists != expected) wrong("channel.info shows its lists wrong");
+  });
+  replica.touch();
 }
 
 void World::set_up() {
@@ -358,25 +450,49 @@ void World::settle() {
       checker_->fail("convergence", fmt::format("{} s after the faults: {}",
                                                 (now_ms_ - started) / 1000, difference));
   };
-  until_equal(future + kSettleMs);
+  uint64_t latest = 0;
+  for (const Action& a : plan_.actions)
+    if (a.act == Act::delay || a.act == Act::kubo_slow)
+      latest = std::max(latest, static_cast<uint64_t>(a.a));
+  until_equal(future + kSettleMs + latest);
   settle_ms_ = now_ms_ - started;
   if (failed()) return;
 
   std::vector<uint64_t> sent;
   for (const auto& replica : replicas_) sent.push_back(replica->sent);
-  run_until(now_ms_ + kQuietMs);
+  run_until(now_ms_ + (plan_.seed % kPatientEvery ? kQuietMs : kGivenUpMs));
   // Even now a node's time may come, or somebody may have asked for an enemy's other branch.
   until_equal(kSettleMs);
   if (failed()) return;
   checker_->check_all(connected);
+  for (const size_t i : connected)
+    for (size_t c = 0; c < channels_.size(); ++c)
+      if (!failed() && !replicas_[i]->touched) look(i, c, nullptr);
+  run_until(now_ms_ + 1);
   for (const size_t i : connected) {
     Replica& replica = *replicas_[i];
     // What an enemy claimed is asked for until nobody had it twelve times.
-    const bool claims = std::any_of(plan_.actions.begin(), plan_.actions.end(),
-                                    [](const Action& a) { return a.act == Act::hostile; });
-    if (!claims && replica.sent - sent[i] > kQuietMessagesMax * plan_.channels.size())
+    const bool claims = hostile();
+    if (!claims && plan_.seed % kPatientEvery &&
+        replica.sent - sent[i] > kQuietMessagesMax * plan_.channels.size())
       checker_->fail("growth", fmt::format("replica {} sent {} messages in {} quiet seconds", i,
                                            replica.sent - sent[i], kQuietMs / 1000));
+    const engine::EngineStats stats = replica.engine()->stats();
+    // What only one had who lost it may be waited for until a restart.
+    const bool loses = std::any_of(plan_.actions.begin(), plan_.actions.end(), [](const Action& a) {
+      return a.act == Act::leave || a.act == Act::die || a.act == Act::restore;
+    });
+    const bool late = now_ms_ > plan_.length_ms + kWaitMsMax + kQuietMs;
+    // Nor is what a clock stamped that ran ahead written again before its time.
+    const bool ahead = checker_->time_max_ms() > replica.wall_ms() + limits::kOwnLeadMs;
+    if ((stats.strays && !ahead) || stats.awaited > checker_->unmet(i) || (late && stats.waiters) ||
+        (!claims && stats.fetching) || (!claims && !loses && stats.waiting_nodes))
+      checker_->fail(
+          "growth",
+          fmt::format("when all is quiet replica {} still has {} strays, {} waiters, {} blocks on "
+                      "their way, {} nodes waiting and {} lists awaited",
+                      i, stats.strays, stats.waiters, stats.fetching, stats.waiting_nodes,
+                      stats.awaited));
     if (!checker_->was_restored(i))
       for (const ipld::Cid& cid : checker_->own_nodes(i))
         if (!replica.blocks.contains(cid))
@@ -476,6 +592,20 @@ void World::send(size_t from, size_t to, const std::string& name, const ipld::Ci
   for (int i = 0; i < copies; ++i)
     at(now_ms_ + 1 + random.below(most), to,
        [this, to, name, channel, message] { replicas_[to]->deliver(channel, name, *message); });
+}
+
+// A manifest or a node, of whatever channel.
+const Bytes& World::any_block(Random& random) const {
+  const auto& replica = *replicas_[plan_.channels[random.below(channels_.size())].creator];
+  const auto& manifest = replica.blocks.find(random.pick(channels_));
+  if (replica.blocks.empty()) {
+    static const Bytes none;
+    return none;
+  }
+  if (manifest != replica.blocks.end() && random.percent(30)) return manifest->second;
+  return std::next(replica.blocks.begin(),
+                   static_cast<ptrdiff_t>(random.below(replica.blocks.size())))
+      ->second;
 }
 
 std::optional<Bytes> World::find_block(size_t asking, const ipld::Cid& cid) const {

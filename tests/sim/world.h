@@ -51,7 +51,8 @@ class Replica : engine::Gossip, engine::BlockStore, Clock, Entropy {
   uint64_t busy_until_ms = 0;
   uint64_t due_ms = 0;
   uint64_t generation = 0;
-  uint64_t sent = 0;  ///< Messages.
+  uint64_t sent = 0;        ///< Messages.
+  uint64_t faulted_ms = 0;  ///< When its disk last failed; 0: never.
   std::optional<Disk::Image> backup;
   std::set<ipld::Cid> topics;
   std::unordered_map<ipld::Cid, Bytes> blocks;  ///< Its Kubo's.
@@ -68,6 +69,8 @@ class Replica : engine::Gossip, engine::BlockStore, Clock, Entropy {
   void get(const ipld::Cid& cid) override;
   void pin(const ipld::Cid&, const ipld::Cid&) override {}
   void unpin(const ipld::Cid&) override {}
+  /// Something else than this block, if Kubo lies now: cut short, bent, or another one.
+  Bytes as_told(const Bytes& block);
   /// Kubo answers: late, twice, or only once it has broken the connection.
   void answer(uint64_t delay_ms, std::function<void(engine::Engine&)> good,
               std::function<void(engine::Engine&)> bad);
@@ -135,6 +138,7 @@ class World {
   void at(uint64_t at_ms, size_t replica, std::function<void()> run);
   void run_until(uint64_t until_ms);
   void step(uint64_t to_ms);
+  bool hostile() const { return with_enemies_; }
   bool failed() const { return checker_->failure().has_value(); }
 
   void set_up();
@@ -142,6 +146,7 @@ class World {
   void settle();
   void died(size_t who);
   void check_bounds();
+  void look(size_t who, size_t channel, Random* random);
 
   // actions.cpp
   void act(const Action& action);
@@ -167,6 +172,7 @@ class World {
   bool cut(size_t from, size_t to) const;
   void send(size_t from, size_t to, const std::string& name, const ipld::Cid& channel,
             std::shared_ptr<const Bytes> message);
+  const Bytes& any_block(Random& random) const;
   std::optional<Bytes> find_block(size_t asking, const ipld::Cid& cid) const;
 
   template <class Line>
@@ -181,6 +187,7 @@ class World {
   static constexpr size_t kTraceMax = 4000;
   const Plan plan_;
   const bool tracing_;
+  const bool with_enemies_;
   uint64_t now_ms_ = 0;
   uint64_t order_ = 0;
   uint64_t digest_ = 0;
@@ -202,6 +209,7 @@ class World {
   uint64_t settle_ms_ = 0;
 };
 
+inline constexpr uint64_t kWaitMsMax = 20'000;  ///< Of clients that wait for a position.
 inline constexpr uint64_t kWallStartMs = 1'700'000'000'000;
 
 }  // namespace ptwop::sim

@@ -1,6 +1,8 @@
 // Nodes of a forked list that are written again, built by hand: what counts depends on what is
 // held, not on its order.
 #include "access/again.h"
+
+#include "access/membership.h"
 #include "alone.h"
 #include "types/count.h"
 #include "types/kv.h"
@@ -120,6 +122,36 @@ TEST_CASE_FIXTURE(Kv, "what may not be written again makes its node void") {
     CHECK_FALSE(value("b"));
     CHECK(refused("void") == 2);
   }
+}
+
+TEST_CASE_FIXTURE(Kv,
+                  "control nodes that are written again count beside the branch accepted here") {
+  const auto control = [&](list::Node n) {
+    n.list.control = true;
+    return signed_(n);
+  };
+  const auto grant = [&](char who) {
+    const auto key = access::Identity::from_seed(Bytes(32, who))->key();
+    return *access::make_grant(access::Membership(manifest), key, access::Role::write);
+  };
+  const auto members = [&] {
+    size_t count = 0;
+    engine->turn();
+    engine->members("c", [&](const auto& all) { count = all->size(); });
+    engine->turn();
+    return count;
+  };
+  const list::Node left = control(node({grant('l')}));
+  ++wall;
+  const list::Node right = control(node({grant('r')}));
+  wall += 10;
+  const list::Node both = control(again({left, right}));
+  SUBCASE("neither branch is here") { deliver({both}); }
+  SUBCASE("one is") { deliver({left, both}); }
+  SUBCASE("…and comes later") { deliver({both, right}); }
+  CHECK(members() == 3);
+  start();
+  CHECK(members() == 3);
 }
 
 TEST_CASE_FIXTURE(Kv, "a hash-successor's signature covers a node that is written again") {

@@ -167,6 +167,36 @@ TEST_CASE(
   }
 }
 
+TEST_CASE(
+    "a key that came with a grant stays, though a fork cut the grant off, over a restart too") {
+  Network net(3, 32);
+  const auto a = net[0].create("c", "count");
+  test::MemoryStore old;
+  old.copy_from(net[0].store());
+  REQUIRE(net[0].grant("c", net[1].did(), "write").ok());
+  net[1].join(a->address, "c");
+  REQUIRE(net.run_until(60'000, [&] { return net[1]->directory().find("c")->writable.load(); }));
+  REQUIRE(add(net, 1, 10));
+  net[1].set_online(false);
+  net[0].restart_from(old);  // and forgets the grant
+  REQUIRE(net[0].grant("c", net[2].did(), "write").ok());
+  net[2].join(a->address, "c");
+  REQUIRE(net.run_until(60'000, [&] { return net[2]->directory().find("c")->writable.load(); }));
+  net[0].set_online(false);  // so that nobody writes the grant again
+  net[1].set_online(true);
+  REQUIRE(net.run_until(60'000, [&] {
+    const auto lists = net[1].info("c").lists;
+    return std::any_of(lists.begin(), lists.end(), [](const auto& l) { return l.cut == "fork"; });
+  }));
+  CHECK(net[1]->directory().find("c")->readable.load());
+  net[1].restart();
+  CHECK(net[1]->directory().find("c")->readable.load());
+  CHECK_FALSE(net[1]->directory().find("c")->writable.load());
+  net[0].set_online(true);
+  for (size_t i = 0; i < 3; ++i)
+    CHECK(net.run_until(120'000, [&] { return value(net, i, a->address) == 10; }));
+}
+
 TEST_CASE("what is written again keeps its time and its ids") {
   Network net(2, 41);
   const auto log = net[0].create("l", "log"), kv = net[0].create("k", "kv");

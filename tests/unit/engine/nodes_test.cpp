@@ -155,6 +155,58 @@ TEST_CASE_FIXTURE(Count, "what is over is not waited for again, and a later wait
   CHECK(value() == 112);
 }
 
+TEST_CASE_FIXTURE(Count, "what was awaited and came, or never will, is forgotten") {
+  const list::Node one = node(add(1), nullptr, 9), two = node(add(1), &one, 9);
+  deliver({node(add(10), nullptr, 1, {two.at()})});
+  run_ms(1'000);
+  CHECK(engine->stats().awaited == 1);
+  SUBCASE("it came") { deliver({one, two}); }
+  SUBCASE("it lies beyond a cut") {
+    ++wall;
+    deliver({one, node(add(1), nullptr, 9)});
+  }
+  run_ms(1'000);
+  CHECK(engine->stats().awaited == 0);
+}
+
+TEST_CASE_FIXTURE(Count, "lists that are named and never come do not end the wait for others") {
+  const auto naming = [&](uint32_t first, uint32_t count, uint8_t incarnation) {
+    std::vector<list::At> seen;
+    for (uint32_t i = first; i < first + count; ++i) {
+      Bytes id(list::ListId::kSize, '\0');
+      for (size_t b = 0; b < 4; ++b) id[b] = static_cast<char>(i >> (24 - 8 * b));
+      seen.push_back({list::ListId::from(id), {1, 1}});
+    }
+    return node(add(1), nullptr, incarnation, seen);
+  };
+  for (uint32_t i = 0; i < 64; ++i)
+    deliver({naming(i * limits::kSeenMax, limits::kSeenMax, static_cast<uint8_t>(100 + i))});
+  run_ms(12'000);
+  CHECK(value() == 64);
+  const list::Node absent = node(add(1), nullptr, 9);
+  deliver({node(add(1'000), nullptr, 1, {absent.at()})});
+  run_ms(5'000);
+  CHECK(value() == 64);
+  CHECK(engine->stats().awaited <= 4096);
+  deliver({absent});
+  CHECK(value() == 1'065);
+}
+
+TEST_CASE_FIXTURE(Count, "what waits for a node behind a cut is dropped") {
+  const list::Node one = node(add(1)), two = node(add(10), &one), three = node(add(100), &two),
+                   four = node(add(1'000), &three);
+  ++wall;
+  const list::Node other = node(add(5), &one);
+  deliver({one, two, four});
+  CHECK(value() == 11);
+  CHECK(waiting() == 1);
+  deliver({other});
+  CHECK(value() == 1);
+  CHECK(waiting() == 0);
+  deliver({four});
+  CHECK(waiting() == 0);
+}
+
 TEST_CASE_FIXTURE(Count, "a void node keeps its number and changes nothing") {
   const std::vector<std::vector<Bytes>> bodies = {{types::kv_put_op("k", "\1", {})},
                                                   {types::count_add_op("k", 5), "\1"},
