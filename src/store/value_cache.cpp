@@ -43,23 +43,21 @@ BytesView ValueCache::key_at(size_t at) const {
 size_t ValueCache::slot_of(BytesView key, uint32_t hashed) const {
   const size_t mask = slots_.size() - 1;
   size_t slot = hashed & mask;
-  for (; slots_[slot] != 0; slot = (slot + 1) & mask) {
-    const size_t at = (slots_[slot] - 1) * kAlign;
-    if (head_at(at).hash == hashed && key_at(at) == key) break;
-  }
+  for (; slots_[slot].place != 0; slot = (slot + 1) & mask)
+    if (slots_[slot].hash == hashed && key_at((slots_[slot].place - 1) * kAlign) == key) break;
   return slot;
 }
 
 // Those behind it that were pushed on by it, or by others before it, move up.
 void ValueCache::empty_slot(size_t slot) {
   const size_t mask = slots_.size() - 1;
-  for (size_t later = (slot + 1) & mask; slots_[later] != 0; later = (later + 1) & mask) {
-    const size_t wanted = head_at((slots_[later] - 1) * kAlign).hash & mask;
+  for (size_t later = (slot + 1) & mask; slots_[later].place != 0; later = (later + 1) & mask) {
+    const size_t wanted = slots_[later].hash & mask;
     if (((later - wanted) & mask) < ((later - slot) & mask)) continue;
     slots_[slot] = slots_[later];
     slot = later;
   }
-  slots_[slot] = 0;
+  slots_[slot] = {};
   --count_;
 }
 
@@ -67,7 +65,7 @@ std::optional<Bytes> ValueCache::find(BytesView key, uint64_t& version) const {
   const uint32_t hashed = hash(key);
   const std::lock_guard lock(mutex_);
   version = version_;
-  const uint32_t place = slots_[slot_of(key, hashed)];
+  const uint32_t place = slots_[slot_of(key, hashed)].place;
   if (place == 0) return std::nullopt;
   const size_t at = (place - 1) * kAlign;
   return Bytes(ring_.get() + at + sizeof(Head) + key.size(), head_at(at).value_size);
@@ -76,7 +74,7 @@ std::optional<Bytes> ValueCache::find(BytesView key, uint64_t& version) const {
 void ValueCache::insert(BytesView key, BytesView value, uint64_t version) {
   const uint32_t hashed = hash(key);
   const std::lock_guard lock(mutex_);
-  if (version == version_ && slots_[slot_of(key, hashed)] == 0) add(key, value, hashed);
+  if (version == version_ && slots_[slot_of(key, hashed)].place == 0) add(key, value, hashed);
 }
 
 void ValueCache::add(BytesView key, BytesView value, uint32_t hashed) {
@@ -89,7 +87,7 @@ void ValueCache::add(BytesView key, BytesView value, uint32_t hashed) {
   std::memcpy(out, &head, sizeof head);
   std::memcpy(out + sizeof head, key.data(), key.size());
   std::memcpy(out + sizeof head + key.size(), value.data(), value.size());
-  slots_[slot_of(key, hashed)] = static_cast<uint32_t>(next_ / kAlign + 1);
+  slots_[slot_of(key, hashed)] = {static_cast<uint32_t>(next_ / kAlign + 1), hashed};
   next_ += size;
   ++count_;
 }
@@ -124,8 +122,8 @@ void ValueCache::update(const std::vector<Changed>& changes) {
   ++version_;
   for (const Changed& change : changes) {
     const uint32_t hashed = hash(change.key);
-    if (const size_t slot = slot_of(change.key, hashed); slots_[slot] != 0) {
-      const size_t at = (slots_[slot] - 1) * kAlign;
+    if (const size_t slot = slot_of(change.key, hashed); slots_[slot].place != 0) {
+      const size_t at = (slots_[slot].place - 1) * kAlign;
       empty_slot(slot);
       Head head = head_at(at);
       head.key_size |= kForgotten;
@@ -138,7 +136,7 @@ void ValueCache::update(const std::vector<Changed>& changes) {
 void ValueCache::clear() {
   const std::lock_guard lock(mutex_);
   ++version_;
-  std::fill(slots_.begin(), slots_.end(), 0);
+  std::fill(slots_.begin(), slots_.end(), Slot{});
   count_ = next_ = oldest_ = 0;
   wrapped_ = false;
 }

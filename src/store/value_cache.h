@@ -58,7 +58,11 @@ class ValueCache {
       seed_;  ///< Keys come from others: which ones share a slot is nobody's to know.
   const size_t bytes_;
   std::unique_ptr<char[]> ring_;
-  std::vector<uint32_t> slots_;  ///< The place in the ring, in units of kAlign, plus one; 0: none.
+  struct Slot {
+    uint32_t place = 0;  ///< In the ring, in units of kAlign, plus one; 0: none.
+    uint32_t hash = 0;   ///< The head has it too; here it is looked at without going to the ring.
+  };
+  std::vector<Slot> slots_;
   size_t count_ = 0;
   size_t next_ = 0, oldest_ = 0;  ///< Values lie in [oldest_, next_), or when wrapped in [oldest_,
                                   ///< end_) and [0, next_).
