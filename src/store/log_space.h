@@ -1,5 +1,6 @@
-// Log files that are longer than what is in them: a sync of bytes that were there before, as zeros,
-// needs not wait for the file system's own journal. Internal to this room.
+// Log files that are longer than what is in them: where the bytes were there before, as zeros, a
+// sync has no new length and no new blocks to write down, nor a journal to wait for. Internal to
+// this room.
 #pragma once
 #include <rocksdb/file_system.h>
 
