@@ -371,8 +371,7 @@ void World::look(size_t who, size_t channel, Random* random) {
   if (const auto source = engine.source(ref))
     if (const std::string text = checker_->look(who, cid, *source, random); !text.empty())
       wrong(text);
-  engine.members(ref->name, [wrong, &replica,
-                             expected = checker_->members(who, cid)](const auto& members) {
+  engine.members(ref->name, [wrong, expected = checker_->members(who, cid)](const auto& members) {
     if (!members) return;
     const auto shown = [](const std::vector<engine::Member>& all) {
       std::string out;
