@@ -3,6 +3,7 @@
 #include <sodium.h>
 #include <sys/stat.h>
 
+#include <atomic>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/signal_set.hpp>
@@ -78,7 +79,8 @@ class Daemon {
   std::unique_ptr<store::RocksStore> store_;
   std::unique_ptr<engine::Engine> engine_;  ///< Used by the engine's thread only.
   uint64_t tick_at_ms_ = 0;
-  std::vector<EngineJob> engine_jobs_;  ///< Not handed over yet.
+  std::atomic<bool> engine_beat_ = true;  ///< It went round since it was last asked to.
+  std::vector<EngineJob> engine_jobs_;    ///< Not handed over yet.
   Inbox inbox_;
   Worker engine_worker_;
   Worker reader_worker_;
@@ -239,19 +241,17 @@ void Daemon::on_ready(Result<void> opened) {
   beat();
 }
 
-// The watchdog hears from us only when loop and engine both go round.
+// The watchdog hears from us while loop and engine go round. A disk that hangs is no reason to end:
+// reads go on, and another start would hang on it as well.
 void Daemon::beat() {
   const uint64_t interval = watchdog_interval_ms();
   if (interval == 0 || backend_.phase == rpc::Phase::stopping) return;
   watchdog_.expires_after(std::chrono::milliseconds(interval));
   watchdog_.async_wait([this](const boost::system::error_code& error) {
     if (error) return;
-    to_engine([this](engine::Engine&) {
-      asio::post(loop_, [this] {
-        notify_watchdog();
-        beat();
-      });
-    });
+    if (engine_beat_ || store_->writing()) notify_watchdog();
+    if (engine_beat_.exchange(false)) to_engine([this](engine::Engine&) { engine_beat_ = true; });
+    beat();
   });
 }
 

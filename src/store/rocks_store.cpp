@@ -174,6 +174,7 @@ class RocksStore::Impl {
 
   Result<void> commit(const engine::Changes& changes, bool sync) {
     const std::lock_guard lock(commit_mutex_);
+    const Writing writing(writing_);
     PTWOP_CHECK(heal());
     PTWOP_TRY(auto batch, batch_of(changes, database_));
     PTWOP_CHECK(check_space(batch.GetDataSize()));
@@ -188,6 +189,7 @@ class RocksStore::Impl {
 
   Result<void> sync() {
     const std::lock_guard lock(commit_mutex_);
+    const Writing writing(writing_);
     if (failed_) return *failed_;
     mark_ = files_->log_mark();
     const auto status = database_->db->FlushWAL(true);
@@ -207,6 +209,8 @@ class RocksStore::Impl {
     return {};
   }
 
+  bool writing() const { return writing_; }
+
   StoreStats stats() const {
     StoreStats out;
     std::error_code error;
@@ -225,6 +229,12 @@ class RocksStore::Impl {
   }
 
  private:
+  struct Writing {
+    explicit Writing(std::atomic<bool>& now) : now_(now) { now_ = true; }
+    ~Writing() { now_ = false; }
+    std::atomic<bool>& now_;
+  };
+
   Result<std::unique_ptr<Database>> open_database(bool read_only) {
     PTWOP_CHECK(set_torn_aside(path_, folder_ + "/aside"));
     auto database = std::make_unique<Database>();
@@ -361,6 +371,7 @@ class RocksStore::Impl {
   uint64_t unchecked_bytes_ = 0;
   bool space_ = false;
   std::atomic<bool> writable_ = true;
+  std::atomic<bool> writing_ = false;
 };
 
 RocksStore::RocksStore(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -379,6 +390,7 @@ Result<void> RocksStore::commit(const engine::Changes& changes, bool sync) {
 }
 Result<void> RocksStore::sync() { return impl_->sync(); }
 Result<void> RocksStore::compact() { return impl_->compact(); }
+bool RocksStore::writing() const { return impl_->writing(); }
 StoreStats RocksStore::stats() const { return impl_->stats(); }
 
 Result<std::unique_ptr<RocksStore>> open_store_on(const std::shared_ptr<rocksdb::FileSystem>& disk,

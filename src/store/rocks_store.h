@@ -41,6 +41,8 @@ class RocksStore final : public engine::StateStore {
   /// Writes everything out and rewrites the sorted files without what was erased. Slow; from any
   /// thread.
   Result<void> compact();
+  /// A commit or a sync is under way now: whoever waits for it waits for the disk.
+  bool writing() const;
   /// Walks the database's folder: some 100 µs.
   StoreStats stats() const;
 

@@ -24,8 +24,9 @@ CLIENTS = 4
 class SlowDisk(Daemon):
     """Its writes and syncs take as long as `slow` says."""
 
-    def __init__(self, folder):
-        super().__init__(folder, environment={"LD_PRELOAD": str(SHIM), "PTWOP_SLOW_DISK": str(folder / "slow-disk")})
+    def __init__(self, folder, **environment):
+        super().__init__(folder, environment={"LD_PRELOAD": str(SHIM), "PTWOP_SLOW_DISK": str(folder / "slow-disk"),
+                                              **environment})
         self.control = folder / "slow-disk"
 
     def slow(self, sync_ms=0, write_ms=0):
@@ -54,6 +55,35 @@ class Pending:
             self.reply = self.connection.read_reply()
             return True
         return False
+
+
+class Notified:
+    """In systemd's place: takes what the daemon tells it, at once."""
+
+    def __init__(self, path):
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(str(path))
+        self.socket.settimeout(0.2)
+        self.lines = []
+        self.thread = threading.Thread(target=self.run)
+
+    def __enter__(self):
+        self.ended = False
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.ended = True
+        self.thread.join()
+        self.socket.close()
+
+    def run(self):
+        while not self.ended:
+            with contextlib.suppress(TimeoutError, socket.timeout):
+                self.lines += self.socket.recv(4096).decode().split("\n")
+
+    def count(self, line):
+        return self.lines.count(line)
 
 
 class Writer:
@@ -91,7 +121,9 @@ class Slow(unittest.TestCase):
         self.assertTrue(SHIM.exists(), "built by meson with the other programs")
         stack = contextlib.ExitStack()
         self.addCleanup(stack.close)
-        self.daemon = SlowDisk(fixtures.temporary_folder(stack) / "d")
+        folder = fixtures.temporary_folder(stack)
+        self.notified = stack.enter_context(Notified(folder / "notify"))
+        self.daemon = SlowDisk(folder / "d", NOTIFY_SOCKET=str(folder / "notify"), WATCHDOG_USEC="400000")
         stack.callback(self.daemon.kill)
         self.daemon.start()
         for kind in ("log", "count", "kv"):
@@ -123,8 +155,10 @@ class Slow(unittest.TestCase):
         self.daemon.slow(**how)
         put = Pending(self.daemon, "kv.put", channel="kv", key="new", value=1)
         add = Pending(self.daemon, "count.add", channel="count", by=2)
+        beats = self.notified.count("WATCHDOG=1")
         slowest = self.slowest_read(2)
         self.assertLess(slowest, QUICK_S)
+        self.assertGreater(self.notified.count("WATCHDOG=1"), beats + 4, "systemd would end it, though it serves")
         for one in (put, add):
             self.assertFalse(one.answered(0.1), "acknowledged before it was synced")
         self.daemon.well()
