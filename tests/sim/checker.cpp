@@ -316,6 +316,17 @@ bool Checker::grant_forked(const Mirror& mirror, const list::ListId& list) const
   return grant && forked(grant->list, grant->position.number);
 }
 
+// A fork cut its grant off, and a clock that was ahead had stamped that: it is written again when
+// it is time.
+bool Checker::waits_for_its_grant(size_t replica, const Mirror& mirror,
+                                  const list::ListId& list) const {
+  if (!grant_forked(mirror, list)) return false;
+  const list::At& grant = *made_.at(mirror.chains.at(list)[0]).node.grant;
+  const Made* made = find(grant);
+  return !grant_counts(mirror, grant) && made &&
+         made->node.time_ms() > subjects_[replica].wall_ms() + limits::kOwnLeadMs;
+}
+
 uint64_t Checker::applicable(const Mirror& mirror, const list::ListId& list,
                              const engine::ListRecord& record) const {
   if (grant_forked(mirror, list) &&
@@ -1149,8 +1160,9 @@ void Checker::check_all(const std::vector<size_t>& connected) {
     for (const Acknowledged& ack : replicas_[r].acknowledged) {
       if (ack.may_be_lost || forked(ack.at.list, ack.at.position.number)) continue;
       const Mirror* mirror = mirror_of(r, ack.channel);
-      if (!mirror || !holds(*mirror, ack.at) ||
-          mirror->lists.at(ack.at.list).applied.number < ack.at.position.number)
+      const bool held = mirror && holds(*mirror, ack.at);
+      if (held && waits_for_its_grant(r, *mirror, ack.at.list)) continue;
+      if (!held || mirror->lists.at(ack.at.list).applied.number < ack.at.position.number)
         return fail("lost", fmt::format("{} lost the acknowledged write at number {} of list {}",
                                         name(r), ack.at.position.number, short_list(ack.at.list)));
     }

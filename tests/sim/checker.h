@@ -190,6 +190,7 @@ class Checker {
   static bool grant_counts(const Mirror& mirror, const list::At& at);
   bool counts(const Mirror& mirror, const list::At& at) const;
   bool grant_forked(const Mirror& mirror, const list::ListId& list) const;
+  bool waits_for_its_grant(size_t replica, const Mirror& mirror, const list::ListId& list) const;
   uint64_t applicable(const Mirror& mirror, const list::ListId& list,
                       const engine::ListRecord& record) const;
   std::string not_again(const std::vector<size_t>& connected) const;

@@ -171,6 +171,11 @@ void Hostile::fork(Random& random) {
   }
   list.nodes.push_back(kept);
   list.blocks.push_back(branches[1]);
+  if (list.nodes.size() > 1 && random.percent(50)) {  // and one before it that there is not
+    sync::ClockMessage clock;
+    clock.entries.push_back({kept.at(), 1 + random.below(list.nodes.size() - 1)});
+    say(member_, std::move(clock));
+  }
   sync::Nodes parts[2];
   parts[0].nodes = {branches[0]};
   parts[1].nodes = {branches[1]};
