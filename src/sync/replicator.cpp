@@ -221,9 +221,7 @@ void Replicator::want(const list::ListId& list, uint64_t to, uint64_t cut, bool 
     }
     // Strangers may serve a channel, but their claims must not crowd out what members say.
     const size_t max = by_member ? kWantedMax : kWantedByStrangersMax;
-    if ((by_member ? wanted_.size() : wanted_by_strangers_) >= max &&
-        !PTWOP_MUTANT(want_everything))
-      return;
+    if ((by_member ? wanted_.size() : wanted_by_strangers_) >= max) return;
     it = wanted_.emplace(list, Wanted{}).first;
     it->second.ask_at_ms = now_ms + delay_ms;
     it->second.by_member = by_member;

@@ -288,20 +288,26 @@ TEST_CASE_FIXTURE(
 
 TEST_CASE_FIXTURE(Stage, "claims of strangers do not crowd out what members say") {
   quiet();
-  for (uint8_t sender = 10; sender < 60; ++sender) {
-    std::vector<sync::ClockEntry> entries;
-    for (int i = 0; i < 200; ++i) {
-      list::ListId list = id(sender);
-      list.raw[0] = static_cast<uint8_t>(i);
-      entries.push_back({{list, {UINT64_MAX, 1}}, 0});
+  const auto claim_much = [&](bool member) {
+    for (uint8_t sender = 10; sender < 60; ++sender) {
+      std::vector<sync::ClockEntry> entries;
+      for (int i = 0; i < 200; ++i) {
+        list::ListId list = id(sender);
+        list.raw[0] = static_cast<uint8_t>(i);
+        entries.push_back({{list, {UINT64_MAX, 1}}, 0});
+      }
+      clock(sender, entries, member);
     }
-    clock(sender, entries, false);
-  }
+  };
+  claim_much(false);
+  CHECK(r.wanted() == 256);
   clock(2, {{{id(1), {4, 40}}, 0}});
   CHECK(r.missing() == 4);
   run(500);
   CHECK(
       std::any_of(wants.begin(), wants.end(), [](const auto& w) { return w.second.to == key(2); }));
+  claim_much(true);
+  CHECK(r.wanted() == 4096);
 }
 
 TEST_CASE_FIXTURE(Stage, "a claim by what is held here is asked of somebody") {
