@@ -46,6 +46,17 @@ inline void spill(const std::filesystem::path& path, std::string_view text) {
   std::ofstream(path, std::ios::binary) << text;
 }
 
+/// Of a folder that is in use: files may change and go meanwhile.
+inline void copy_folder(const std::filesystem::path& from, const std::filesystem::path& to) {
+  std::filesystem::create_directory(to);
+  std::filesystem::permissions(to, std::filesystem::status(from).permissions());
+  for (const auto& entry : std::filesystem::directory_iterator(from))
+    if (entry.is_directory())
+      copy_folder(entry.path(), to / entry.path().filename());
+    else if (std::ifstream(entry.path()))
+      spill(to / entry.path().filename(), slurp(entry.path()));
+}
+
 /// What fails is named by the end of a file's name.
 class FaultyDisk final : public rocksdb::FileSystemWrapper {
  public:
@@ -156,7 +167,7 @@ struct CrashCopy {
   std::optional<DataFolder> folder;
   std::unique_ptr<RocksStore> store;
   explicit CrashCopy(const Rig& rig) {
-    std::filesystem::copy(rig.temp.data(), temp.data(), std::filesystem::copy_options::recursive);
+    copy_folder(rig.temp.data(), temp.data());
     auto opened = DataFolder::open(temp.data());
     REQUIRE(opened.ok());
     folder.emplace(std::move(*opened));

@@ -46,7 +46,7 @@ TEST_CASE("what was synced is read again, whatever became of what was not") {
     damage = synced.size() - zeros_at_end(synced);
     for (int i = 0; i < 20; ++i)
       REQUIRE(rig.store->commit({put(Table::state, "u", Bytes(900, 'u'))}, false).ok());
-    std::filesystem::copy(rig.temp.data(), copy.data(), std::filesystem::copy_options::recursive);
+    copy_folder(rig.temp.data(), copy.data());
   }
   const auto path = log_of(copy.data());
   Bytes log = slurp(path);
@@ -75,7 +75,7 @@ TEST_CASE("several logs of a daemon that was killed are read to their ends") {
       REQUIRE(
           rig.store->commit({put(Table::state, std::to_string(i), Bytes(50'000, 's'))}, true).ok());
     REQUIRE(rig.store->commit({put(Table::meta, "last", "1")}, true).ok());
-    std::filesystem::copy(rig.temp.data(), copy.data(), std::filesystem::copy_options::recursive);
+    copy_folder(rig.temp.data(), copy.data());
   }
   size_t logs = 0;
   for (const auto& entry : std::filesystem::directory_iterator(copy.data() + "/rocksdb"))
