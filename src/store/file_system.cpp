@@ -8,6 +8,7 @@
 #include <cerrno>
 
 #include "store/encryption.h"
+#include "store/log_space.h"
 
 namespace ptwop::store {
 namespace {
@@ -86,15 +87,22 @@ class FileSystem::LogFile final : public OnceFile {
     const std::lock_guard lock(end_->mutex);
     end_->mark = {path_, kNonceBytes};
   }
+  IOStatus Close(const IOOptions& options, IODebugContext* debug) override {
+    IOStatus status = target()->Close(options, debug);
+    space_.close();
+    return status;
+  }
 
  protected:
   void appended(size_t size) override {
+    space_.appended(size);
     const std::lock_guard lock(end_->mutex);
     if (end_->mark.path == path_) end_->mark.size += size;
   }
 
  private:
   std::string path_;
+  LogSpace space_{path_, kNonceBytes};
   std::shared_ptr<LogEnd> end_;
 };
 

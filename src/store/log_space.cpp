@@ -6,87 +6,40 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 namespace ptwop::store {
 namespace {
-
-using rocksdb::IODebugContext;
-using rocksdb::IOOptions;
-using rocksdb::IOStatus;
-using rocksdb::Slice;
 
 constexpr uint64_t kSpaceBytes = 256 << 10;
 // Fewer than the 7 bytes of a record's header (rocksdb/db/log_format.h), and so no record.
 constexpr uint64_t kZerosKept = 6;
 
-class LogFile final : public rocksdb::FSWritableFileOwnerWrapper {
- public:
-  /// Takes the descriptor, the file's own.
-  LogFile(std::unique_ptr<rocksdb::FSWritableFile>&& file, int fd)
-      : FSWritableFileOwnerWrapper(std::move(file)), fd_(fd) {}
-  ~LogFile() override { release(); }
-
-  IOStatus Append(const Slice& data, const IOOptions& options, IODebugContext* debug) override {
-    IOStatus status = target()->Append(data, options, debug);
-    if (!status.ok()) return status;
-    size_ += data.size();
-    if (size_ >= space_until_) make_space();
-    return status;
-  }
-  IOStatus Append(const Slice& data, const IOOptions& options, const rocksdb::DataVerificationInfo&,
-                  IODebugContext* debug) override {
-    return Append(data, options, debug);
-  }
-  IOStatus Close(const IOOptions& options, IODebugContext* debug) override {
-    IOStatus status = target()->Close(options, debug);
-    release();
-    return status;
-  }
-
- private:
-  void make_space() {
-    static constexpr std::array<char, kSpaceBytes> zeros{};
-    const ssize_t made = ::pwrite(fd_, zeros.data(), zeros.size(), static_cast<off_t>(size_));
-    // Without it syncs are slower, that is all: a full disk is the next append's to tell.
-    space_until_ = made > 0 ? size_ + static_cast<uint64_t>(made) : UINT64_MAX;
-  }
-
-  void release() {
-    if (fd_ < 0) return;
-    struct stat now {};
-    // A log that was cut off meanwhile is not to grow again.
-    if (::fstat(fd_, &now) == 0 && static_cast<uint64_t>(now.st_size) > size_ &&
-        ::ftruncate(fd_, static_cast<off_t>(size_)) != 0) {
-      // it is trimmed when it is opened
-    }
-    ::close(std::exchange(fd_, -1));
-  }
-
-  int fd_;
-  uint64_t size_ = 0, space_until_ = 0;
-};
-
-class Files final : public rocksdb::FileSystemWrapper {
- public:
-  using FileSystemWrapper::FileSystemWrapper;
-  const char* Name() const override { return "ptwop-log-space"; }
-
-  IOStatus NewWritableFile(const std::string& name, const rocksdb::FileOptions& options,
-                           std::unique_ptr<rocksdb::FSWritableFile>* result,
-                           IODebugContext* debug) override {
-    IOStatus status = target()->NewWritableFile(name, options, result, debug);
-    if (!status.ok() || !name.ends_with(".log")) return status;
-    if (const int fd = ::open(name.c_str(), O_WRONLY | O_CLOEXEC); fd >= 0)
-      *result = std::make_unique<LogFile>(std::move(*result), fd);
-    return status;
-  }
-};
-
 }  // namespace
 
-std::shared_ptr<rocksdb::FileSystem> with_log_space(
-    const std::shared_ptr<rocksdb::FileSystem>& base) {
-  return std::make_shared<Files>(base);
+LogSpace::LogSpace(const std::string& path, uint64_t size)
+    : fd_(::open(path.c_str(), O_WRONLY | O_CLOEXEC)) {
+  appended(size);
+}
+
+void LogSpace::appended(uint64_t bytes) {
+  size_ += bytes;
+  if (fd_ < 0 || size_ < until_) return;
+  static constexpr std::array<char, kSpaceBytes> zeros{};
+  const ssize_t made = ::pwrite(fd_, zeros.data(), zeros.size(), static_cast<off_t>(size_));
+  // Without it syncs are slower, that is all: a full disk is the next append's to tell.
+  until_ = made > 0 ? size_ + static_cast<uint64_t>(made) : UINT64_MAX;
+}
+
+void LogSpace::close() {
+  if (fd_ < 0) return;
+  struct stat now {};
+  // A log that was cut off meanwhile is not to grow again.
+  if (::fstat(fd_, &now) == 0 && static_cast<uint64_t>(now.st_size) > size_ &&
+      ::ftruncate(fd_, static_cast<off_t>(size_)) != 0) {
+    // it is trimmed when it is opened
+  }
+  ::close(std::exchange(fd_, -1));
 }
 
 void trim_log(const std::string& path) {

@@ -121,7 +121,7 @@ class RocksStore::Impl {
       : folder_(folder.path()),
         path_(folder.in("rocksdb")),
         free_bytes_min_(options.free_bytes_min),
-        files_(std::make_shared<FileSystem>(with_log_space(with_memory_reads(disk)), options.key)),
+        files_(std::make_shared<FileSystem>(with_memory_reads(disk), options.key)),
         env_(rocksdb::NewCompositeEnv(files_)),
         cache_(rocksdb::NewLRUCache(kMemoryBytesMax, 4)) {}
 
@@ -174,7 +174,6 @@ class RocksStore::Impl {
 
   Result<void> commit(const engine::Changes& changes, bool sync) {
     const std::lock_guard lock(commit_mutex_);
-    const Writing writing(writing_);
     PTWOP_CHECK(heal());
     PTWOP_TRY(auto batch, batch_of(changes, database_));
     PTWOP_CHECK(check_space(batch.GetDataSize()));
@@ -189,7 +188,6 @@ class RocksStore::Impl {
 
   Result<void> sync() {
     const std::lock_guard lock(commit_mutex_);
-    const Writing writing(writing_);
     if (failed_) return *failed_;
     mark_ = files_->log_mark();
     const auto status = database_->db->FlushWAL(true);
@@ -209,7 +207,7 @@ class RocksStore::Impl {
     return {};
   }
 
-  bool writing() const { return writing_; }
+  bool writing() const { return !std::unique_lock(commit_mutex_, std::try_to_lock).owns_lock(); }
 
   StoreStats stats() const {
     StoreStats out;
@@ -229,12 +227,6 @@ class RocksStore::Impl {
   }
 
  private:
-  struct Writing {
-    explicit Writing(std::atomic<bool>& now) : now_(now) { now_ = true; }
-    ~Writing() { now_ = false; }
-    std::atomic<bool>& now_;
-  };
-
   Result<std::unique_ptr<Database>> open_database(bool read_only) {
     PTWOP_CHECK(set_torn_aside(path_, folder_ + "/aside"));
     auto database = std::make_unique<Database>();
@@ -363,7 +355,7 @@ class RocksStore::Impl {
   std::unique_ptr<Database> database_;
 
   /// Guards what follows.
-  std::mutex commit_mutex_;
+  mutable std::mutex commit_mutex_;
   std::optional<Error> failed_;
   FileSystem::LogMark mark_;  ///< Where the log ended before the newest commit, or the failed one.
   steady_clock::time_point healed_last_;
@@ -371,7 +363,6 @@ class RocksStore::Impl {
   uint64_t unchecked_bytes_ = 0;
   bool space_ = false;
   std::atomic<bool> writable_ = true;
-  std::atomic<bool> writing_ = false;
 };
 
 RocksStore::RocksStore(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
