@@ -245,10 +245,10 @@ void Daemon::on_ready(Result<void> opened) {
 // reads go on, and another start would hang on it as well.
 void Daemon::beat() {
   const uint64_t interval = watchdog_interval_ms();
-  if (interval == 0 || backend_.phase == rpc::Phase::stopping) return;
+  if (interval == 0) return;
   watchdog_.expires_after(std::chrono::milliseconds(interval));
   watchdog_.async_wait([this](const boost::system::error_code& error) {
-    if (error) return;
+    if (error || backend_.phase == rpc::Phase::stopping) return;  // the store may be gone
     if (engine_beat_ || store_->writing()) notify_watchdog();
     if (engine_beat_.exchange(false)) to_engine([this](engine::Engine&) { engine_beat_ = true; });
     beat();
