@@ -173,6 +173,8 @@ void Channel::follow_events() {
   for (const list::ListId& id : events.grown) {
     const ListState* state = lists_.find(id);
     time_max_ = std::max(time_max_, state->record.time);
+    // Beyond a cut no control node takes effect, but the keys that it gives are given.
+    if (state->record.cut && state->record.name.control) membership_stale_ = true;
     replicator.on_held(id, state->record.name.writer == world_.me.key(), now);
   }
   for (const list::At& at : events.claims) replicator.on_claim(at, now);

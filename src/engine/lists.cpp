@@ -109,7 +109,10 @@ void Lists::offer(list::Node node, Bytes block, const access::Membership& member
     if (!chained && !verify(arrived)) return world_.refuse("forged");
     events_.claims.push_back({id, {number - 1, 0}});
   }
-  if (!room_for(id, arrived, state != nullptr)) return world_.refuse("queue_full");
+  if (!room_for(id, arrived, state != nullptr)) {
+    ++world_.stats.refused["queue_full"];  // no fault of the sender's, so it is not charged for it
+    return;
+  }
   Waiting& waiting = waiting_[id];
   if (waiting.nodes.empty()) waiting.since_ms = world_.now_ms();
   waiting.bytes += arrived.block.size();
@@ -140,15 +143,22 @@ bool Lists::verify(Arrived& arrived) {
   return arrived.verified;
 }
 
+// The lower a number, the sooner it is needed: what waits with higher ones makes room.
 bool Lists::room_for(const list::ListId& id, const Arrived& arrived, bool known) {
-  const auto it = waiting_.find(id);
-  const size_t bytes = arrived.block.size() + (it == waiting_.end() ? 0 : it->second.bytes);
-  if (known)
-    return it == waiting_.end() ||
-           (it->second.nodes.size() < kWaitingPerListMax && bytes <= kWaitingPerListBytesMax &&
-            waiting_bytes_ < kWaitingBytesMax);
-  if (it == waiting_.end()) forget_oldest_unknown();
-  return bytes <= std::max(kUnknownListBytesMax, arrived.block.size());
+  if (!known && !waiting_.contains(id)) forget_oldest_unknown();
+  for (auto it = waiting_.find(id); it != waiting_.end(); it = waiting_.find(id)) {
+    const auto& [nodes, waiting_bytes, since_ms] = it->second;
+    const size_t bytes = waiting_bytes + arrived.block.size();
+    const bool room = known
+                          ? nodes.size() < kWaitingPerListMax && bytes <= kWaitingPerListBytesMax &&
+                                waiting_bytes_ < kWaitingBytesMax
+                          : bytes <= kUnknownListBytesMax;
+    if (room) return true;
+    const uint64_t last = nodes.rbegin()->first;
+    if (last < arrived.node.number) return false;
+    drop(id, last);
+  }
+  return true;
 }
 
 // Makes room for one more list of which nothing is held.

@@ -183,10 +183,8 @@ class Killed(unittest.TestCase):
                 self.assertFalse([one for one in outcomes if isinstance(one, RpcError)])
                 for request, outcome in zip(client.sent, outcomes):
                     self.assertEqual(client.acknowledged.setdefault(request, outcome), outcome)
-            with other.connect(timeout_s=120) as connection:
-                for kind in TYPES:
-                    connection.call("channel.wait", channel=kind, at=daemon.call("channel.clock", channel=kind)["at"],
-                                    timeout_ms=90_000)
+            for kind in TYPES:
+                fixtures.wait_for(other, kind, daemon.call("channel.clock", channel=kind)["at"], timeout_ms=90_000)
             for one in (daemon, other):
                 self.check_all(one, clients)
                 self.check_sums(one, clients)

@@ -65,17 +65,22 @@ def is_link(data):
     return numbers[0] == 1 and numbers[3] == len(cid)
 
 
-def encode(value):
+DEPTH_MAX = 128  # kIpldDepthMax
+
+
+def encode(value, depth=0):
     """Canonical DAG-CBOR with cbor2's integers and strings; floats are always 64 bits, tags are links."""
+    if isinstance(value, (list, tuple, dict)) and depth == DEPTH_MAX:
+        raise ValueError("too deep")
     if isinstance(value, float):
         if value != value or value in (float("inf"), float("-inf")):
             raise ValueError("no such float")
         return b"\xfb" + struct.pack(">d", value)
     if isinstance(value, (list, tuple)):
-        return head(4, len(value)) + b"".join(encode(one) for one in value)
+        return head(4, len(value)) + b"".join(encode(one, depth + 1) for one in value)
     if isinstance(value, dict):
         keys = sorted(value, key=lambda key: (len(key.encode()), key.encode()))
-        return head(5, len(value)) + b"".join(cbor2.dumps(key) + encode(value[key]) for key in keys)
+        return head(5, len(value)) + b"".join(cbor2.dumps(key) + encode(value[key], depth + 1) for key in keys)
     if isinstance(value, cbor2.CBORTag):
         if value.tag != 42 or not isinstance(value.value, bytes) or not is_link(value.value):
             raise ValueError("no link")

@@ -421,8 +421,13 @@ void Checker::on_commit(size_t replica, const engine::Changes& changes) {
       for (const ipld::Cid& cid : made_.at(node->cid).again)
         if (written_again(mirror->second, made_.at(cid).node.at()) && made_.at(node->cid).fresh)
           twice.emplace_back(&made_.at(node->cid), cid);
-  for (const auto& [number, taken] : steps)
-    check_steps(replica, number, facts.mirrors.at(number), taken);
+  for (const auto& [number, taken] : steps) {
+    Mirror& mirror = facts.mirrors.at(number);
+    check_steps(replica, number, mirror, taken);
+    // What waits may have to wait for what was taken back.
+    if (std::any_of(taken.begin(), taken.end(), [](const Step& step) { return step.undone; }))
+      note_unapplied(replica, mirror);
+  }
   for (const auto& [number, taken] : steps) check_grants(replica, facts.mirrors.at(number));
   for (const auto& [change, node] : nodes) {
     const auto mirror = mirror_of_node(*change);
@@ -550,6 +555,15 @@ void Checker::note_unmet(size_t replica, Mirror& mirror, const Made& made) {
         mirror.unmet.try_emplace(at.list, Unmet{subjects_[replica].mono_ms(), at.position.number});
     it->second.number = std::max(it->second.number, at.position.number);
   }
+}
+
+void Checker::note_unapplied(size_t replica, Mirror& mirror) {
+  for (const auto& [id, chain] : mirror.chains)
+    for (size_t n = mirror.lists.contains(id) ? mirror.lists.at(id).applied.number : 0;
+         n < chain.size(); ++n) {
+      const Made& made = made_.at(chain[n]);
+      if (!made.node.list.control) note_unmet(replica, mirror, made);
+    }
 }
 
 // A list record changed: what was applied, or taken back?
@@ -952,12 +966,7 @@ void Checker::on_opened(size_t replica, Reopened how) {
     std::set<const Made*> changed;
     if (!count(replica, mirror, steps, changed)) return;
     mirror.unmet.clear();
-    for (const auto& [id, chain] : mirror.chains)
-      for (size_t n = mirror.lists.contains(id) ? mirror.lists.at(id).applied.number : 0;
-           n < chain.size(); ++n) {
-        const Made& made = made_.at(chain[n]);
-        if (!made.node.list.control) note_unmet(replica, mirror, made);
-      }
+    note_unapplied(replica, mirror);
     if (std::string wrong =
             mirror.model.compare_all(RawState(disk, number), subjects_[replica].wall_ms());
         !wrong.empty())

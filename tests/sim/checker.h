@@ -197,6 +197,7 @@ class Checker {
   void check_own(size_t replica, const Mirror& mirror, const Made& made);
   bool admitted(const Mirror& mirror, const Made& first, const ChannelFacts& facts) const;
   void note_unmet(size_t replica, Mirror& mirror, const Made& made);
+  void note_unapplied(size_t replica, Mirror& mirror);
   Mirror* mirror_of(size_t replica, const ipld::Cid& channel);
   const Mirror* mirror_of(size_t replica, const ipld::Cid& channel) const;
   uint32_t number_of(size_t replica, const ipld::Cid& channel) const;

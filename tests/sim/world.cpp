@@ -387,7 +387,15 @@ void World::look(size_t who, size_t channel, Random* random) {
     std::map<std::string, std::tuple<uint64_t, std::string, bool>> lists;
     for (const engine::ListInfo& list : info->lists)
       lists[list.list] = {list.count, list.head, !list.cut.empty()};
-    if (lists != expected) wrong("channel.info shows its lists wrong");
+    const auto shown = [](const auto& all) {
+      std::string out;
+      for (const auto& [id, list] : all)
+        out += fmt::format(" {} {} {}{};", id.substr(0, 8), std::get<0>(list), std::get<1>(list),
+                           std::get<2>(list) ? " cut" : "");
+      return out;
+    };
+    if (lists != expected)
+      wrong(fmt::format("its lists are{} they have to be{}", shown(lists), shown(expected)));
   });
   replica.touch();
 }

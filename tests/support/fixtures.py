@@ -48,7 +48,12 @@ def identity(daemon):
 
 
 def wait_for(daemon, channel, at, **more):
-    daemon.call("channel.wait", channel=channel, at=at, **{"timeout_ms": ARRIVAL_LIMIT_MS, **more})
+    with daemon.connect(timeout_s=ARRIVAL_LIMIT_MS / 1000 + 30) as connection:
+        try:
+            connection.call("channel.wait", channel=channel, at=at, **{"timeout_ms": ARRIVAL_LIMIT_MS, **more})
+        except RpcError as error:
+            info = {"wanted": at, **daemon.call("channel.info", channel=channel)}
+            raise AssertionError(f"{error}\n{json.dumps(info, indent=1)}\n{daemon.call('system.stats')}") from error
 
 
 def share(name, kind, owner, *others, role="write", public=False):

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "access/membership.h"
+#include "alone.h"
 #include "replicas.h"
 #include "types/count.h"
 #include "types/kv.h"
@@ -195,6 +197,41 @@ TEST_CASE(
   net[0].set_online(true);
   for (size_t i = 0; i < 3; ++i)
     CHECK(net.run_until(120'000, [&] { return value(net, i, a->address) == 10; }));
+}
+
+TEST_CASE_FIXTURE(test::Alone, "a key is given by a node that comes together with its fork, too") {
+  const auto me = access::Identity::from_seed(Bytes(32, 'm'));
+  const auto control = [&](std::vector<Bytes> ops, const list::Node* last) {
+    list::Node n = node(std::move(ops), last);
+    n.list.control = true;
+    return signed_(n);
+  };
+  const auto ref = join("count", false);
+  access::Membership membership(manifest);
+  struct Chance final : ptwop::Entropy {
+    void fill(unsigned char* out, size_t size) override { std::fill_n(out, size, 7); }
+  } chance;
+  const list::Node one =
+      control({access::make_epoch(manifest.cid, {creator.key()}, chance)->op}, nullptr);
+  REQUIRE(membership.apply(one, *access::unframe_ops(one.body), creator).ok());
+  const list::Node left =
+      control({*access::make_grant(membership, me->key(), access::Role::read)}, &one);
+  ++wall;
+  const list::Node right =
+      control({*access::make_grant(membership, creator.key(), access::Role::read)}, &one);
+  SUBCASE("before it") { deliver({one, left, right}); }
+  SUBCASE("and a node later") {
+    deliver({one, right, left});
+    engine->turn();
+    CHECK_FALSE(ref->readable.load());
+    const list::Node next =
+        control({*access::make_grant(membership, me->key(), access::Role::read)}, &right);
+    deliver({next});
+  }
+  engine->turn();
+  CHECK(ref->readable.load());
+  start();
+  CHECK(engine->directory().find("c")->readable.load());
 }
 
 TEST_CASE("what is written again keeps its time and its ids") {

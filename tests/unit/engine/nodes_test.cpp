@@ -192,6 +192,25 @@ TEST_CASE_FIXTURE(Count, "lists that are named and never come do not end the wai
   CHECK(value() == 1'065);
 }
 
+TEST_CASE_FIXTURE(Count, "what waits, however much, does not keep out what it waits for") {
+  std::vector<list::Node> all{node(add())};
+  while (all.size() < 5'000) all.push_back(node(add(), &all.back()));
+  const auto deliver_from = [&](size_t first, size_t last) {
+    for (size_t i = first; i < last; ++i, ++mono) deliver(std::vector{all[i]});
+    engine->turn();
+  };
+  size_t missing = 0;
+  SUBCASE("the first of a list") {}
+  SUBCASE("one of a list of which some is held") { missing = 10; }
+  deliver_from(0, missing);
+  deliver_from(missing + 1, all.size());
+  deliver_from(missing, missing + 1);
+  CHECK(value() > 400);
+  deliver_from(missing, all.size());  // what had to make room is asked for again
+  CHECK(value() == 5'000);
+  CHECK(waiting() == 0);
+}
+
 TEST_CASE_FIXTURE(Count, "what waits for a node behind a cut is dropped") {
   const list::Node one = node(add(1)), two = node(add(10), &one), three = node(add(100), &two),
                    four = node(add(1'000), &three);
