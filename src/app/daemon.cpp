@@ -156,6 +156,9 @@ kubo::Events Daemon::kubo_events() {
   events.on_stored = [this](uint64_t ticket, bool ok) {
     to_engine([=](engine::Engine& engine) { engine.on_stored(ticket, ok); });
   };
+  events.on_pinned = [this](const ipld::Cid& next, bool ok) {
+    to_engine([=](engine::Engine& engine) { engine.on_pinned(next, ok); });
+  };
   events.on_block = [this](const ipld::Cid& cid, Result<Bytes> block) {
     to_engine(
         [cid, block = std::move(block)](engine::Engine& engine) { engine.on_block(cid, block); });

@@ -213,15 +213,12 @@ void Channel::finish_node(list::Node& node, const std::vector<Bytes>& ops, bool 
   if (PTWOP_MUTANT(begun_by_first_node) && node.number == 1) own_[node.list.control].begun = true;
   lists_.append_own(node, block);
   forget_awaited(node.id, lists_.find(node.id)->record);
-  if (!PTWOP_MUTANT(no_outbox))
-    world_.txn.put(Table::outbox, node_key(number_, node.id, node.number), {});
-  ++world_.outbox;
   ++world_.stats.nodes_written;
   world_.must_sync = true;
   if (block.size() <= limits::kInlineNodeBytesMax)
     fresh_.push_back(block);
   else
-    world_.outbox_urgent = true;
+    world_.put_large(number_, {{node.cid, block}}, {{node.id, node.number, node.cid}});
 }
 
 void Channel::close_node() {
@@ -456,6 +453,9 @@ ChannelInfo Channel::info() const {
     out.peers.push_back({access::did_from(key), peer.last_seen_wall_ms, peer.wall_lead_ms});
   if (membership_) out.epoch = membership_->generation();
   out.missing = talk_.replicator().missing();
+  const sync::Holdings& holdings = lists_.holdings();
+  if (const auto own = holdings.find(own_[false].id); own != holdings.end() && own->second.root)
+    out.root = own->second.root.text();
   if (aside_) out.damaged = aside_->message;
   return out;
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/limits.h"
+#include "base/log.h"
 #include "base/mutant.h"
 #include "engine/impl.h"
 #include "engine/records.h"
@@ -137,11 +138,11 @@ void Engine::leave(const std::string& name, Done<bool> done) {
   for (const Table table : {Table::nodes, Table::state, Table::index, Table::outbox})
     if (!PTWOP_MUTANT(leave_keeps_nodes) || table != Table::nodes)
       world.txn.erase_prefix(table, channel_prefix(number));
-  for (const char kind : {'a', 'l', 'f', 'r'})
+  for (const char kind : {'a', 'l', 'f', 'p', 'r'})
     world.txn.erase_prefix(Table::meta, meta_key(kind, number));
   world.txn.erase(Table::meta, meta_key('c', number));
   world.must_sync = true;
-  e.left.emplace_back(number, channel->cid());
+  e.left.push_back(number);
   e.outbox.forget(number);
   for (auto& waiter : e.waiters)
     if (waiter.channel == number) {
@@ -274,6 +275,7 @@ std::unique_ptr<types::NodeSource> Engine::source(const ChannelRef& ref) const {
 EngineStats Engine::stats() const {
   EngineStats stats = impl_->world.stats;
   stats.outbox = impl_->outbox.count();
+  stats.pins = impl_->pins.count();
   stats.waiters = impl_->waiters.size();
   for (const auto& [number, channel] : impl_->channels) {
     channel->add_to(stats);
@@ -303,11 +305,21 @@ void Engine::on_block(const ipld::Cid& cid, Result<Bytes> block) {
 
 void Engine::on_stored(uint64_t ticket, bool ok) {
   impl_->pins.on_stored(ticket, ok);
-  for (auto& [number, large] : impl_->outbox.on_stored(ticket, ok)) {
+  const Outbox::Stored stored = impl_->outbox.on_stored(ticket, ok);
+  for (const auto& [number, large] : stored.large) {
     const auto it = impl_->channels.find(number);
     if (it != impl_->channels.end()) it->second->on_stored(large);
     impl_->touched.insert(number);
   }
+  impl_->show_roots(stored.roots);
+}
+
+void Engine::on_pinned(const ipld::Cid& cid, bool ok) {
+  const auto lacking = impl_->pins.on_pinned(cid, ok);
+  if (!lacking) return;
+  log::warn("engine", "Kubo could not pin a channel: what it lost is put once more",
+            {{"channel", *lacking}});
+  impl_->outbox.start_over(*lacking);
 }
 
 void Engine::on_kubo(KuboState state) {
@@ -319,7 +331,7 @@ void Engine::on_kubo(KuboState state) {
     impl_->pins.on_online();
     impl_->manifest_at_ms = 0;
   }
-  for (auto& [number, channel] : impl_->channels) impl_->want_pin(*channel);
+  for (auto& [number, channel] : impl_->channels) impl_->pins.wish(number);
   if (state.pubsub && !(last.connected && last.pubsub))
     for (auto& [number, channel] : impl_->channels) {
       channel->talk().on_connected();

@@ -63,7 +63,7 @@ struct EngineStats {
   uint64_t messages_sent = 0, messages_received = 0;
   uint64_t blocks_put = 0, blocks_fetched = 0;
   uint64_t bytes_sent = 0, bytes_received = 0;
-  uint64_t waiting_nodes = 0, outbox = 0, outgoing = 0, waiters = 0;
+  uint64_t waiting_nodes = 0, outbox = 0, pins = 0, outgoing = 0, waiters = 0;
   /// What is kept for others and of them now, each bounded: answers to send, lists of which nodes
   /// wait, lists that nodes had seen, nodes of own forked lists, large nodes asked for, lists asked
   /// for, peers, what the one that said most said that it holds, and who pays for what it sends.
@@ -121,6 +121,7 @@ class Engine {
   void on_published(const ipld::Cid& channel, bool ok);
   void on_stored(uint64_t ticket, bool ok);
   void on_block(const ipld::Cid& cid, Result<Bytes> block);
+  void on_pinned(const ipld::Cid& cid, bool ok);
   void on_kubo(KuboState state);
   void tick();  ///< Time-outs and anti-entropy; every 50 to 250 ms.
 

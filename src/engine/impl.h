@@ -52,8 +52,7 @@ struct Engine::Impl {
   uint64_t failure_log_at_ms = 0;  ///< …and when the next is due.
   std::map<std::string, uint64_t> refused_logged;
   Bytes sweep_from;
-  std::vector<std::pair<uint32_t, ipld::Cid>>
-      left;  ///< In this turn; their pins go once that is durable.
+  std::vector<uint32_t> left;  ///< In this turn; their pins go once that is durable.
   bool channels_changed = false;
   bool unsynced = false;
   bool reload_due = false;
@@ -101,7 +100,9 @@ struct Engine::Impl {
   void set_aside(Channel& channel, const Error& why);
   void try_damaged_again();
   void conclude(const std::set<uint32_t>& settled);
-  void want_pin(Channel& channel);
+  void pack(Channel& channel);
+  void show_roots(const std::vector<Rooted>& roots);
+  void prepare_pins();
   void answer(const Error* failed);
 };
 

@@ -40,7 +40,8 @@ Result<void> Lists::load() {
           return false;
         }
         const auto id = list::ListId::from(key.substr(prefix.size()));
-        holdings_[id] = {record->held, record->cut};
+        holdings_[id] = {record->held, record->cut, 0, {}};
+        to_pack_.insert(id);
         ListState& state = lists_[id];
         state.record = std::move(*record);
         if (state.record.applied.number < state.applicable()) unapplied_.insert(id);
@@ -69,7 +70,10 @@ void Lists::hold(ListState& state, Arrived arrived) {
   state.record.head = node.cid;
   state.record.time = node.time;
   dirty_.insert(node.id);
-  holdings_[node.id] = {state.record.held, state.record.cut};
+  sync::Held& held = holdings_[node.id];
+  held.position = state.record.held;
+  held.cut = state.record.cut;
+  to_pack_.insert(node.id);
   unapplied_.insert(node.id);
   events_.grown.insert(node.id);
   fresh_.insert_or_assign({node.id, node.number}, std::move(arrived.node));
@@ -333,7 +337,10 @@ void Lists::fork(ListState& state, const Arrived& other) {
   record.cut = node.number;
   drop_all(node.id);
   dirty_.insert(node.id);
-  holdings_[node.id].cut = record.cut;
+  sync::Held& held_here = holdings_[node.id];
+  held_here.cut = record.cut;
+  if (held_here.root_number >= record.cut) held_here.root_number = 0, held_here.root = {};
+  to_pack_.insert(node.id);
   world_.txn.put(Table::meta, meta_key('f', channel_, node.id.view()), other.block);
   events_.cut.insert(node.id);
   events_.grown.insert(node.id);
@@ -375,6 +382,29 @@ void Lists::set_applied(ListState& state, const list::ListId& id, list::Position
   state.record.applied = position;
   dirty_.insert(id);
   if (position.number >= state.applicable()) unapplied_.erase(id);
+}
+
+void Lists::set_root(const list::ListId& id, uint64_t number, const ipld::Cid& root) {
+  const auto it = holdings_.find(id);
+  if (it == holdings_.end() || (it->second.cut && number >= it->second.cut)) return;
+  it->second.root_number = number;
+  it->second.root = root;
+}
+
+std::vector<ipld::Cid> Lists::roots() const {
+  std::vector<ipld::Cid> out;
+  for (const auto& [id, held] : holdings_)
+    if (held.root) out.push_back(held.root);
+  return out;
+}
+
+std::map<list::ListId, uint64_t> Lists::take_packable() {
+  std::map<list::ListId, uint64_t> out;
+  for (const list::ListId& id : std::exchange(to_pack_, {})) {
+    const ListRecord& record = lists_.at(id).record;
+    out[id] = record.cut ? std::min(record.held.number, record.cut - 1) : record.held.number;
+  }
+  return out;
 }
 
 void Lists::save() {

@@ -74,6 +74,11 @@ class Lists {
   /// Puts changed records into the transaction.
   void save();
   void end_turn() { fresh_.clear(); }
+  /// The newest root of a list that is in Kubo.
+  void set_root(const list::ListId& id, uint64_t number, const ipld::Cid& root);
+  std::vector<ipld::Cid> roots() const;
+  /// Lists that grew or were cut, and up to where they may be packed: nodes that may count.
+  std::map<list::ListId, uint64_t> take_packable();
   uint64_t waiting() const { return waiting_count_; }
   size_t waiting_lists() const { return waiting_.size(); }
   bool waits(const list::ListId& list) const { return waiting_.contains(list); }
@@ -107,8 +112,9 @@ class Lists {
   size_t waiting_count_ = 0;
   std::set<list::ListId> unapplied_;
   std::map<std::pair<list::ListId, uint64_t>, list::Node>
-      fresh_;                     ///< Held in this turn, decoded already.
-  std::set<list::ListId> dirty_;  ///< Records that changed in this turn.
+      fresh_;                       ///< Held in this turn, decoded already.
+  std::set<list::ListId> to_pack_;  ///< Since take_packable.
+  std::set<list::ListId> dirty_;    ///< Records that changed in this turn.
   Events events_;
 };
 

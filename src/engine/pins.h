@@ -1,9 +1,11 @@
 // What keeps a channel's blocks from Kubo's garbage collection: each daemon pins, recursively, one
-// block a channel, {identity, channel, manifest, roots}. It is unique to the daemon, so two beside
-// one Kubo cannot release each other's.
+// block a channel, {kind, roots, channel, version, identity, manifest}, which links the manifest
+// and each list's newest root. It is unique to the daemon, so two beside one Kubo cannot release
+// each other's. Which one is pinned is kept in the store, so that none is left behind.
 #pragma once
 #include <map>
 #include <set>
+#include <vector>
 
 #include "engine/world.h"
 
@@ -12,18 +14,46 @@ namespace ptwop::engine {
 class Pins {
  public:
   explicit Pins(World& world) : world_(world) {}
-  /// Puts and pins the channel's block unless that was done since Kubo was last reached.
-  void want(uint32_t channel, const ipld::Cid& manifest, BytesView manifest_block);
-  void release(uint32_t channel, const ipld::Cid& manifest);
+  Result<void> open();
+  /// The channel's roots changed, or Kubo may not have its block.
+  void wish(uint32_t channel);
+  void drop_wish(uint32_t channel) { wished_.erase(channel); }
+  /// Channels whose pin is to be changed.
+  size_t count() const;
+  bool knows(uint32_t channel) const { return pins_.contains(channel); }
+  /// The channels to be prepared in this turn, at most one change each in five seconds…
+  std::vector<uint32_t> due() const;
+  /// …and when the next one is (mono).
+  uint64_t due_ms() const;
+  /// Notes in the transaction what will be pinned.
+  void prepare(uint32_t channel, const ipld::Cid& manifest, BytesView manifest_block,
+               const std::vector<ipld::Cid>& roots);
+  void send();    ///< After the commit: what was prepared goes to Kubo…
+  void cancel();  ///< …or it failed.
+  void release(uint32_t channel);
   void on_stored(uint64_t ticket, bool ok);
+  /// Gives a channel that Kubo could not pin twice: it has not got all of its blocks.
+  std::optional<uint32_t> on_pinned(const ipld::Cid& cid, bool ok);
   void on_online();
-  /// The pinned block of a channel.
-  Block block(const ipld::Cid& manifest) const;
 
  private:
+  struct Pin {
+    ipld::Cid next;              ///< Is pinned, or being pinned.
+    std::vector<ipld::Cid> old;  ///< May be pinned; released when `next` is.
+    bool done = false;
+    bool under_way = false;
+    uint64_t due_ms = 0;  ///< mono
+    uint64_t changed_ms = 0;
+    std::vector<Block> blocks;  ///< Prepared, to be sent.
+    unsigned failures = 0;
+  };
+  void fail(uint32_t channel, Pin& pin);
+  void wish_at(uint32_t channel, Pin& pin, uint64_t at_ms);
+
   World& world_;
-  std::set<uint32_t> done_;
-  std::map<uint64_t, std::pair<uint32_t, ipld::Cid>> puts_;  ///< By ticket.
+  std::map<uint32_t, Pin> pins_;
+  std::set<uint32_t> wished_;          ///< Channels with something to be done.
+  std::map<uint64_t, uint32_t> puts_;  ///< Channels, by ticket.
 };
 
 }  // namespace ptwop::engine

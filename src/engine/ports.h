@@ -75,8 +75,8 @@ class BlockStore {
   virtual void put(uint64_t ticket, std::vector<Block> blocks) = 0;
   /// Outcome: Engine::on_block, once for each call. Looks on the network; bounded in time.
   virtual void get(const ipld::Cid& cid) = 0;
-  /// Pins `next` recursively and releases `last` (none: an empty Cid). No outcome: repeated at the
-  /// next start.
+  /// Pins `next` recursively and releases `last` (none: an empty Cid). Outcome: Engine::on_pinned
+  /// with `next`, unless Kubo goes away meanwhile.
   virtual void pin(const ipld::Cid& last, const ipld::Cid& next) = 0;
   virtual void unpin(const ipld::Cid& cid) = 0;
 };

@@ -5,15 +5,17 @@
 //   nodes   channel list number(8)            → the node's block
 //   state   channel … (the type's)            → the type's
 //   index   channel … (the type's)            → the type's
-//   outbox  channel list number(8)            → empty: this own node is not in Kubo yet
+//   outbox  channel list                      → what Kubo has of this list: its newest root, and
+//                                               what stands in it (outbox.cpp)
 //   meta    "c" channel                       → ChannelRecord
 //           "l" channel list                  → ListRecord
 //           "f" channel list                  → the other node of the lowest fork known
 //           "a" channel list number(8) time(8) digest(32) list number(8) → a node's block: the node
 //           that the latter
 //                                               two name wrote it again (again.h)
-//           "r" channel sha256(request)[0:16] → RequestRecord
-//           "b" → boot counter (8 bytes)      "n" → the next channel number (4 bytes)
+//           "p" channel                       → CIDs of the blocks that may be pinned, the newest
+//           last "r" channel sha256(request)[0:16] → RequestRecord "b" → boot counter (8 bytes) "n"
+//           → the next channel number (4 bytes)
 #pragma once
 #include <optional>
 

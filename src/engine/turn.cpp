@@ -53,7 +53,8 @@ Result<void> Engine::Impl::load() {
   due.clear();
   PTWOP_TRY(const auto next, world.ports.store.get(Table::meta, "n"));
   next_channel = next && next->size() == 4 ? read_be32(*next) : 1;
-  PTWOP_CHECK(outbox.open());
+  PTWOP_TRY(const auto roots, outbox.open());
+  PTWOP_CHECK(pins.open());
   Result<void> result;
   PTWOP_CHECK(
       world.ports.store.scan(Table::meta, "c", "d", false, [&](BytesView key, BytesView value) {
@@ -82,7 +83,9 @@ Result<void> Engine::Impl::load() {
       channel->set_aside(known->second.error);
     index(*channel);
     if (world.kubo.connected) channel->talk().on_connected();
+    if (!PTWOP_MUTANT(drop_outbox_at_start)) pack(*channel);
   }
+  show_roots(roots);
   channels_changed = true;
   return {};
 }
@@ -279,6 +282,7 @@ Result<void> Engine::Impl::commit() {
 
 void Engine::Impl::discard(Error error) {
   left.clear();
+  pins.cancel();
   ++failed_commits;
   if (const uint64_t now = world.now_ms(); now >= failure_log_at_ms) {
     failure_log_at_ms = now + kFailureLogMs;
@@ -314,7 +318,7 @@ void Engine::Impl::conclude(const std::set<uint32_t>& settled) {
     if (const auto synced = world.ports.store.sync(); !synced) return discard(synced.error());
     unsynced = false;
   }
-  for (const auto& [number, cid] : std::exchange(left, {})) pins.release(number, cid);
+  for (const uint32_t number : std::exchange(left, {})) pins.release(number);
   answer(nullptr);
   talking.insert(settled.begin(), settled.end());
   each(std::exchange(talking, {}), [this](Channel& channel) {
@@ -322,13 +326,36 @@ void Engine::Impl::conclude(const std::set<uint32_t>& settled) {
     schedule(channel);
   });
   check_waiters(settled);
-  each(settled, [this](Channel& channel) { want_pin(channel); });
+  each(settled, [this](Channel& channel) { pack(channel); });
   outbox.drain();
+  pins.send();
 }
 
-void Engine::Impl::want_pin(Channel& channel) {
-  if (channel.membership())
-    pins.want(channel.view()->number, channel.cid(), channel.record().manifest);
+void Engine::Impl::pack(Channel& channel) {
+  if (channel.membership() && !pins.knows(channel.view()->number))
+    pins.wish(channel.view()->number);
+  for (const auto& [list, number] : channel.lists().take_packable())
+    outbox.held(channel.view()->number, channel.cid(), list, number);
+}
+
+// What Kubo took is named in clocks and pinned.
+void Engine::Impl::show_roots(const std::vector<Rooted>& roots) {
+  for (const Rooted& rooted : roots)
+    if (const auto it = channels.find(rooted.channel); it != channels.end()) {
+      it->second->lists().set_root(rooted.list, rooted.position.number, rooted.root);
+      pins.wish(rooted.channel);
+    }
+}
+
+void Engine::Impl::prepare_pins() {
+  for (const uint32_t number : pins.due()) {
+    const auto it = channels.find(number);
+    if (it == channels.end() || !it->second->membership() || it->second->aside())
+      pins.drop_wish(number);  // it comes again with the manifest, or with the next root
+    else
+      pins.prepare(number, it->second->cid(), it->second->record().manifest,
+                   it->second->lists().roots());
+  }
 }
 
 uint64_t Engine::turn() {
@@ -341,6 +368,7 @@ uint64_t Engine::turn() {
   for (const uint32_t number : touched)
     if (const auto it = e.channels.find(number); it != e.channels.end()) it->second->settle();
   e.outbox.save();
+  e.prepare_pins();
   if (PTWOP_MUTANT(publish_first))
     for (const uint32_t number : touched)
       if (const auto it = e.channels.find(number); it != e.channels.end()) it->second->publish();
@@ -354,7 +382,7 @@ uint64_t Engine::turn() {
     e.discard(committed.error());
 
   uint64_t next = world.now_ms() + kIdleTickMs;
-  next = std::min(next, e.outbox.due_ms());
+  next = std::min({next, e.outbox.due_ms(), e.pins.due_ms()});
   if (!e.due.empty()) next = std::min(next, e.due.begin()->first);
   for (const auto& waiter : e.waiters)
     next = std::min(next, std::min(waiter.deadline_ms, waiter.ask_at_ms));

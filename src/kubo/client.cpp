@@ -225,7 +225,9 @@ struct Client::Impl : std::enable_shared_from_this<Client::Impl> {
   BlockGets gets{api, options.block_timeout_ms,
                  [this](const ipld::Cid& cid, Result<Bytes> block) { got(cid, std::move(block)); },
                  [this] { refused(); }};
-  Pins pins{api};
+  Pins pins{api, [this](const ipld::Cid& next, bool ok) {
+              if (events.on_pinned) events.on_pinned(next, ok);
+            }};
   Streams streams{loop,
                   api,
                   options.stream_retry_ms_max,

@@ -54,6 +54,7 @@ struct Events {
   std::function<void(const ipld::Cid& channel, std::string_view from, Bytes message)> on_message;
   std::function<void(const ipld::Cid& channel, bool ok)> on_published;
   std::function<void(uint64_t ticket, bool ok)> on_stored;
+  std::function<void(const ipld::Cid& next, bool ok)> on_pinned;
   /// The bytes hash to the CID. Errors: kubo_offline, timed_out (nobody had it in time),
   /// kubo_refused, overloaded.
   std::function<void(const ipld::Cid& cid, Result<Bytes> block)> on_block;

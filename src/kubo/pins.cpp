@@ -79,6 +79,7 @@ void Pins::on_answer(const Result<Bytes>& body, Step step) {
   if (!body) log::debug("kubo", "a pin was not changed", {{"reason", body.error().message}});
   const Wish done = waiting_.front();
   waiting_.pop_front();
+  if (done.next) told_(done.next, body.ok());
   // Pinned another way than by pin/update: `last` is still to be released, if it is pinned at all.
   if (body && step == Step::add && done.last) waiting_.push_front({done.last, {}});
   send_next();

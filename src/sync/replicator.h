@@ -19,6 +19,8 @@ namespace ptwop::sync {
 struct Held {
   list::Position position;
   uint64_t cut = 0;  ///< lowest forked number, 0 if none
+  uint64_t root_number = 0;  ///< Up to where its newest root goes…
+  ipld::Cid root;            ///< …and that root, which our Kubo has; or none.
 };
 using Holdings = std::map<list::ListId, Held>;
 

@@ -189,14 +189,32 @@ std::vector<ipld::Cid> Checker::heads(const ipld::Cid& channel) const {
   return out;
 }
 
-std::vector<ipld::Cid> Checker::own_nodes(size_t replica) const {
-  std::vector<ipld::Cid> out;
-  for (const auto& [number, mirror] : replicas_[replica].mirrors) {
-    if (replicas_[replica].left.contains(mirror.channel)) continue;
-    for (const auto& [id, record] : mirror.lists)
-      if (record.name.writer == subjects_[replica].key)
-        for (const ipld::Cid& cid : mirror.chains.at(id)) out.push_back(cid);
-  }
+// Made anew, from the first node on.
+std::map<ipld::Cid, std::string> Checker::roots(size_t replica) const {
+  std::map<ipld::Cid, std::string> out;
+  const Disk& disk = *subjects_[replica].disk;
+  for (const auto& [number, mirror] : replicas_[replica].mirrors)
+    for (const auto& [id, record] : mirror.lists) {
+      const std::vector<ipld::Cid>& chain = mirror.chains.at(id);
+      const auto item = [&](uint64_t n) {
+        return list::item_of(disk.table(engine::Table::nodes).at(engine::node_key(number, id, n)));
+      };
+      list::Packer packer(
+          {},
+          [&](uint64_t first, uint64_t last) -> Result<std::vector<Bytes>> {
+            std::vector<Bytes> items;
+            for (uint64_t n = first; n <= last; ++n) items.push_back(item(n));
+            return items;
+          },
+          [](const ipld::Cid&, const Bytes&, const std::vector<list::Run>&) {});
+      const uint64_t end =
+          record.cut ? std::min(record.held.number, record.cut - 1) : record.held.number;
+      for (uint64_t n = 1; n <= end; ++n) (void)packer.add(item(n), {n, chain[n - 1].tag()});
+      if (end == 0) continue;
+      out[ipld::Cid::of(list::encode(list::Root{mirror.channel, id, packer.position(),
+                                                packer.packed().levels, packer.tail()}))] =
+          fmt::format("number {} of list {}", end, short_list(id));
+    }
   return out;
 }
 
@@ -1122,7 +1140,8 @@ std::string Checker::rows(size_t replica) const {
   }
   for (const auto& [key, value] : disk.table(Table::meta))
     if (key.size() > 1) ++there[key[0]];
-  there.erase('r');  // requests are kept for a day
+  there.erase('r');                                          // requests are kept for a day
+  if (there['p'] <= facts.mirrors.size()) there.erase('p');  // whose manifest is here
   std::erase_if(expected, [](const auto& item) { return item.second == 0; });
   if (there != expected) {
     std::string out = "the meta table has";

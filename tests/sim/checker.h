@@ -16,6 +16,7 @@
 #include "engine/engine.h"
 #include "engine/records.h"
 #include "list/node.h"
+#include "list/pack.h"
 #include "model.h"
 
 namespace ptwop::sim {
@@ -104,8 +105,8 @@ class Checker {
     return time_max_ms_;
   }  ///< The furthest stamp of all nodes that somebody held.
   std::string shown(const ipld::Cid& cid) const;
-  /// Own nodes that this replica holds now, but for channels that it has ever left.
-  std::vector<ipld::Cid> own_nodes(size_t replica) const;
+  /// The roots of all lists that it holds nodes of, and what each is the root of.
+  std::map<ipld::Cid, std::string> roots(size_t replica) const;
   /// Lists that it holds nodes of.
   size_t known_lists(size_t replica) const;
   /// Lists of which it holds nodes that had seen more than it could apply.

@@ -204,6 +204,14 @@ void Replica::put(uint64_t ticket, std::vector<engine::Block> blocks_put) {
       [ticket](engine::Engine& e) { e.on_stored(ticket, false); });
 }
 
+void Replica::pin(const ipld::Cid& last, const ipld::Cid& next) {
+  if (disk_.dead() || !kubo_state_.connected) return;
+  const bool ok = pins.pin(blocks, last, next);
+  answer(
+      3, [next, ok](engine::Engine& e) { e.on_pinned(next, ok); },
+      [next](engine::Engine& e) { e.on_pinned(next, false); });
+}
+
 Bytes Replica::as_told(const Bytes& block) {
   if (!kubo_.percent(static_cast<uint64_t>(world_.level(Act::kubo_lies, index_)))) return block;
   Bytes other = block;
@@ -448,10 +456,12 @@ void World::settle() {
       run_until(now_ms_ + kLookMs);
       difference = checker_->difference(connected);
       for (const size_t i : connected)
-        if (const auto& outbox = replicas_[i]->disk().table(engine::Table::outbox);
-            difference.empty() && !outbox.empty())
-          difference =
-              fmt::format("replica {} has {} nodes that are not in its Kubo", i, outbox.size());
+        if (const engine::EngineStats stats = replicas_[i]->engine()->stats();
+            difference.empty() && (stats.outbox > 0 || stats.pins > 0))
+          difference = fmt::format(
+              "replica {} has {} nodes that are not in its Kubo and {} pins to "
+              "change",
+              i, stats.outbox, stats.pins);
     } while (!failed() && !difference.empty() && now_ms_ < from + bound_ms);
     if (!difference.empty())
       checker_->fail("convergence", fmt::format("{} s after the faults: {}",
@@ -500,11 +510,13 @@ void World::settle() {
                       "their way, {} nodes waiting and {} lists awaited",
                       i, stats.strays, stats.waiters, stats.fetching, stats.waiting_nodes,
                       stats.awaited));
-    if (!checker_->was_restored(i))
-      for (const ipld::Cid& cid : checker_->own_nodes(i))
-        if (!replica.blocks.contains(cid))
-          checker_->fail("outbox", fmt::format("replica {} forgot to put {} into its Kubo", i,
-                                               checker_->shown(cid)));
+    replica.pins.collect_garbage(replica.blocks);
+    for (const auto& [root, what] : checker_->roots(i))
+      if (std::set<ipld::Cid> below; !test::collect(replica.blocks, root, below))
+        checker_->fail("outbox",
+                       fmt::format("replica {} has not got the root of {} and all below it pinned "
+                                   "in its Kubo",
+                                   i, what));
   }
 }
 

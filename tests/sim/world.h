@@ -12,6 +12,7 @@
 #include "disk.h"
 #include "engine/engine.h"
 #include "hostile.h"
+#include "../support/links.h"
 #include "plan.h"
 
 namespace ptwop::sim {
@@ -56,6 +57,7 @@ class Replica : engine::Gossip, engine::BlockStore, Clock, Entropy {
   std::optional<Disk::Image> backup;
   std::set<ipld::Cid> topics;
   std::unordered_map<ipld::Cid, Bytes> blocks;  ///< Its Kubo's.
+  test::PinSet pins;
   void jump_clock(int64_t ms);
   void drift_clock(int64_t ppm);
   void set_clock_right();
@@ -67,8 +69,8 @@ class Replica : engine::Gossip, engine::BlockStore, Clock, Entropy {
   void publish(const ipld::Cid& channel, Bytes message) override;
   void put(uint64_t ticket, std::vector<engine::Block> blocks) override;
   void get(const ipld::Cid& cid) override;
-  void pin(const ipld::Cid&, const ipld::Cid&) override {}
-  void unpin(const ipld::Cid&) override {}
+  void pin(const ipld::Cid& last, const ipld::Cid& next) override;
+  void unpin(const ipld::Cid& cid) override { pins.unpin(cid); }
   /// Something else than this block, if Kubo lies now: cut short, bent, or another one.
   Bytes as_told(const Bytes& block);
   /// Kubo answers: late, twice, or only once it has broken the connection.

@@ -104,6 +104,13 @@ void Replica::get(const ipld::Cid& cid) {
                  [cid, found](engine::Engine& e) { e.on_block(cid, found); });
 }
 
+void Replica::pin(const ipld::Cid& last, const ipld::Cid& next) {
+  if (!online_) return;
+  const bool ok = pins_.pin(blocks_, last, next);
+  network_.later(index_, network_.delay(),
+                 [next, ok](engine::Engine& e) { e.on_pinned(next, ok); });
+}
+
 engine::ChannelRef Replica::create(const std::string& name, const std::string& type,
                                    bool is_public) {
   auto ref = in_turn<engine::ChannelRef>(

@@ -9,6 +9,7 @@
 
 #include "engine/engine.h"
 #include "engine/records.h"
+#include "links.h"
 #include "memory_store.h"
 
 namespace ptwop::test {
@@ -38,8 +39,12 @@ class Replica : engine::Gossip, engine::BlockStore, Clock, Entropy {
   void restart_as(const Replica& other);
   void set_online(bool online);
   bool online() const { return online_; }
-  /// Its Kubo forgets every block.
-  void collect_garbage() { blocks_.clear(); }
+  /// Its Kubo forgets every block, whether it is pinned or not.
+  void lose_blocks() { blocks_.clear(); }
+  /// Its Kubo forgets what is not pinned.
+  void collect_garbage() { pins_.collect_garbage(blocks_); }
+  const std::unordered_map<ipld::Cid, Bytes>& blocks() const { return blocks_; }
+  const std::set<ipld::Cid>& pinned() const { return pins_.all(); }
   int64_t clock_offset_ms = 0;
 
   // Calls that run a turn and give the answer.
@@ -63,8 +68,8 @@ class Replica : engine::Gossip, engine::BlockStore, Clock, Entropy {
   void publish(const ipld::Cid& channel, Bytes message) override;
   void put(uint64_t ticket, std::vector<engine::Block> blocks) override;
   void get(const ipld::Cid& cid) override;
-  void pin(const ipld::Cid&, const ipld::Cid&) override {}
-  void unpin(const ipld::Cid&) override {}
+  void pin(const ipld::Cid& last, const ipld::Cid& next) override;
+  void unpin(const ipld::Cid& cid) override { pins_.unpin(cid); }
 
   Network& network_;
   size_t index_;
@@ -73,7 +78,8 @@ class Replica : engine::Gossip, engine::BlockStore, Clock, Entropy {
   std::unique_ptr<engine::Engine> engine_;
   uint64_t generation_ = 0;
   std::set<ipld::Cid> topics_;
-  std::map<ipld::Cid, Bytes> blocks_;
+  std::unordered_map<ipld::Cid, Bytes> blocks_;
+  PinSet pins_;
   bool online_ = true;
   uint64_t due_ms_ = 0;
 };

@@ -1,6 +1,7 @@
 // What a turn promises: nothing is answered, shown to others or given to Kubo that could still be
 // lost.
 #include "alone.h"
+#include "list/pack.h"
 #include "types/count.h"
 #include "types/kv.h"
 
@@ -31,8 +32,9 @@ struct Own : Alone {
   }
   bool put_own_node() {
     return std::any_of(puts.begin(), puts.end(), [](const auto& put) {
-      return std::any_of(put.second.begin(), put.second.end(),
-                         [](const auto& block) { return list::decode(block.bytes).ok(); });
+      return std::any_of(put.second.begin(), put.second.end(), [](const auto& block) {
+        return list::decode(block.bytes).ok() || list::decode_root(block.bytes).ok();
+      });
     });
   }
 };
@@ -153,18 +155,18 @@ TEST_CASE_FIXTURE(Own,
   engine->on_kubo({false, false});
   write(add());
   engine->turn();
-  run_ms(1'000);
+  run_ms(2'000);
   CHECK(engine->stats().outbox == 1);
   puts.clear();
   SUBCASE("a restart") {
     start();
     CHECK(engine->stats().outbox == 1);
-    run_ms(1'000);
+    run_ms(2'000);
     REQUIRE(put_own_node());
   }
   SUBCASE("a refusal") {
     engine->on_kubo({true, true});
-    run_ms(1'000);
+    run_ms(2'000);
     REQUIRE(put_own_node());
     const auto refused = std::exchange(puts, {});
     for (const auto& [ticket, blocks] : refused) engine->on_stored(ticket, false);
@@ -175,17 +177,17 @@ TEST_CASE_FIXTURE(Own,
   }
   SUBCASE("lost in Kubo's going away") {
     engine->on_kubo({true, true});
-    run_ms(1'000);
+    run_ms(2'000);
     REQUIRE(put_own_node());
     puts.clear();
     engine->on_kubo({false, false});
-    run_ms(1'000);
+    run_ms(2'000);
     engine->on_kubo({true, true});
-    run_ms(1'000);
+    run_ms(2'000);
     REQUIRE(put_own_node());
   }
   for (const auto& [ticket, blocks] : std::exchange(puts, {})) engine->on_stored(ticket, true);
-  run_ms(1'000);
+  run_ms(2'000);
   CHECK(engine->stats().outbox == 0);
   CHECK_FALSE(put_own_node());
 }
@@ -195,12 +197,12 @@ TEST_CASE_FIXTURE(
   engine->create("other", "count", true, [](Result<engine::ChannelRef>) {});
   write(add());
   engine->turn();
-  run_ms(100);
+  run_ms(1'500);
   CHECK(put_own_node());
   engine->leave("c", [](Result<bool>) {});
   engine->turn();
   for (const auto& [ticket, blocks] : std::exchange(puts, {})) engine->on_stored(ticket, true);
-  run_ms(1'000);
+  run_ms(2'000);
   CHECK(engine->stats().outbox == 0);
   engine->write("other", types::count_type(), add(), "",
                 [](Result<engine::Written> r) { CHECK(r.ok()); });
@@ -208,7 +210,7 @@ TEST_CASE_FIXTURE(
   run_ms(2'000);
   CHECK(put_own_node());
   for (const auto& [ticket, blocks] : std::exchange(puts, {})) engine->on_stored(ticket, true);
-  run_ms(1'000);
+  run_ms(2'000);
   CHECK(engine->stats().outbox == 0);
 }
 
