@@ -128,6 +128,7 @@ std::optional<list::At> Channel::take_node(Bytes block) {
 
 void Channel::on_block(const ipld::Cid& cid, Result<Bytes> block) {
   talk_.fetched(cid);
+  bulk_.on_block(cid, block);
   if (aside_ || !block || ipld::Cid::of(*block) != cid) return;
   if (cid == record_.cid)
     take_manifest(*block);
@@ -185,6 +186,7 @@ void Channel::settle() {
   if (aside_) return;
   close_node();
   if (membership_) {
+    bulk_.advance(*membership_);
     apply_all();
     if (membership_changed_ || world_.now_ms() >= retry_at_ms_) {
       retry_at_ms_ = world_.now_ms() + kRetryMs;

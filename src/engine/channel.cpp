@@ -58,7 +58,8 @@ Channel::Channel(World& world, uint32_t number, ChannelRecord record)
       view_(std::make_shared<ChannelView>()),
       lists_(world, number, record_.cid),
       again_(world, number),
-      talk_(world, record_.cid, lists_.holdings(), read_be64(world.ports.entropy.bytes(8))) {
+      talk_(world, record_.cid, lists_.holdings(), read_be64(world.ports.entropy.bytes(8))),
+      bulk_(world, record_.cid, lists_) {
   view_->number = number;
   view_->name = record_.name;
   view_->address = "/ptwop/" + record_.cid.text();
@@ -86,6 +87,7 @@ Result<void> Channel::load() {
 uint64_t Channel::due_ms() const {
   if (aside_) return UINT64_MAX;
   const uint64_t now = world_.now_ms();
+  if (bulk_.ready() && membership_) return now;
   const bool waits = lists_.waiting() > 0 ||
                      std::any_of(awaited_.begin(), awaited_.end(), [now](const auto& item) {
                        return now - item.second.since_ms < limits::kSeenWaitMs + kWaitingTickMs;
@@ -446,8 +448,9 @@ ChannelInfo Channel::info() const {
       ipld::Cid head = r.head;
       if (count != r.held.number)
         if (const auto node = lists_.node(id, count)) head = node->cid;
+      const ipld::Cid& root = lists_.holdings().at(id).root;
       out.lists.push_back({hex(id.view()), access::did_from(r.name.writer), control, count,
-                           head.text(), r.cut ? "fork" : ""});
+                           head.text(), r.cut ? "fork" : "", root ? root.text() : ""});
     }
   for (const auto& [key, peer] : talk_.replicator().peers())
     out.peers.push_back({access::did_from(key), peer.last_seen_wall_ms, peer.wall_lead_ms});

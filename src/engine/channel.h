@@ -9,6 +9,7 @@
 #include "access/membership.h"
 #include "base/limits.h"
 #include "engine/again.h"
+#include "engine/bulk.h"
 #include "engine/lists.h"
 #include "engine/records.h"
 #include "engine/talk.h"
@@ -34,6 +35,7 @@ class Channel {
   const access::Membership* membership() const { return membership_ ? &*membership_ : nullptr; }
   Lists& lists() { return lists_; }
   Talk& talk() { return talk_; }
+  Bulk& bulk() { return bulk_; }
 
   /// Its part of the store was found damaged: reads go on as far as they can, and it is left alone
   /// otherwise.
@@ -152,6 +154,7 @@ class Channel {
   Lists lists_;
   Again again_;
   Talk talk_;
+  Bulk bulk_;
   std::optional<access::Membership> membership_;
   std::optional<OpenNode> open_;
   struct Awaited {

@@ -299,7 +299,7 @@ void Engine::on_published(const ipld::Cid& cid, bool ok) {
 void Engine::on_block(const ipld::Cid& cid, Result<Bytes> block) {
   if (block) ++impl_->world.stats.blocks_fetched;
   for (auto& [number, channel] : impl_->channels)
-    if (channel->cid() == cid || channel->talk().is_fetching(cid))
+    if (channel->cid() == cid || channel->talk().is_fetching(cid) || channel->bulk().wants(cid))
       impl_->touch(*channel).on_block(cid, block);
 }
 
@@ -325,7 +325,10 @@ void Engine::on_pinned(const ipld::Cid& cid, bool ok) {
 void Engine::on_kubo(KuboState state) {
   World& world = impl_->world;
   const KuboState last = std::exchange(world.kubo, state);
-  if (!state.connected) return impl_->outbox.on_offline();
+  if (!state.connected) {
+    for (auto& [number, channel] : impl_->channels) channel->bulk().stop();
+    return impl_->outbox.on_offline();
+  }
   if (!last.connected) {
     impl_->outbox.on_online();
     impl_->pins.on_online();

@@ -41,6 +41,7 @@ struct ListInfo {
   uint64_t count = 0;
   std::string head;  ///< CID
   std::string cut;   ///< "", "fork" or "revoked"
+  std::string root;  ///< CID of the newest in Kubo, or empty
 };
 struct PeerInfo {
   std::string id;

@@ -126,6 +126,29 @@ void Lists::offer(list::Node node, Bytes block, const access::Membership& member
   drain(id, membership);
 }
 
+void Lists::offer_run(const list::ListId& id, std::vector<Arrived> run,
+                      const access::Membership& membership) {
+  const ListState* state = find(id);
+  const uint64_t held = state ? state->record.held.number : 0;
+  if ((state && state->record.cut) || run.front().node.number > held + 1) return;
+  for (Arrived& arrived : run) {
+    const uint64_t number = arrived.node.number;
+    if (number <= held) {
+      if (state) compare_with_held(*find(id), std::move(arrived));
+      continue;
+    }
+    drop(id, number);
+    Waiting& waiting = waiting_[id];
+    if (waiting.nodes.empty()) waiting.since_ms = world_.now_ms();
+    waiting.bytes += arrived.block.size();
+    waiting_bytes_ += arrived.block.size();
+    ++waiting_count_;
+    waiting.nodes.emplace(number, std::move(arrived));
+  }
+  drain(id, membership);
+  if (!find(id)) drop_all(id);
+}
+
 // We wrote this, somewhere else, and it is cut off. If we hold it as well it is known already.
 void Lists::take_stray(Arrived arrived) {
   const auto held =

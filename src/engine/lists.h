@@ -47,6 +47,10 @@ class Lists {
   /// A node from outside. It is held if all checks pass now; it waits (bounded) if something it
   /// needs is not here yet; else it is refused and counted.
   void offer(list::Node node, Bytes block, const access::Membership& membership);
+  /// Consecutive nodes of one list, of which one signature may cover many. What cannot be held now,
+  /// because more of the list is missing or its grant is, does not wait.
+  void offer_run(const list::ListId& id, std::vector<Arrived> run,
+                 const access::Membership& membership);
   /// Tries what waits again: a grant came, time passed.
   void retry(const access::Membership& membership);
 

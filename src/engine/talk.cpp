@@ -148,7 +148,8 @@ sync::ClockMessage Talk::clock(bool has_manifest) {
                                                       : holdings_.begin();
   for (size_t i = std::min(holdings_.size(), sync::kClockEntriesMax); i > 0; --i) {
     if (it == holdings_.end()) it = holdings_.begin();
-    clock.entries.push_back({{it->first, it->second.position}, it->second.cut});
+    const sync::Held& held = it->second;
+    clock.entries.push_back({{it->first, held.position}, held.cut, held.root_number, held.root});
     ++it;
   }
   clock_from_ = it == holdings_.end() ? list::ListId{} : it->first;
@@ -198,9 +199,9 @@ void Talk::flush(bool has_manifest) {
   }
 }
 
-void Talk::tick(bool has_manifest) {
+void Talk::tick(bool has_manifest, const sync::Replicator::Fetch& fetch) {
   if (!world_.kubo.connected || !world_.kubo.pubsub) return;
-  auto out = replicator_.tick(world_.now_ms(), !has_manifest);
+  auto out = replicator_.tick(world_.now_ms(), !has_manifest, fetch);
   clock_due_ |= out.send_clock;
   ask_due_ |= out.ask;
   for (sync::Want& ask : out.wants) want(std::move(ask));

@@ -42,7 +42,7 @@ class Talk {
   /// Sends what may be sent now.
   void flush(bool has_manifest);
   /// Time passed: queues clocks and wants that are due.
-  void tick(bool has_manifest);
+  void tick(bool has_manifest, const sync::Replicator::Fetch& fetch);
   void on_published(bool ok);
   void on_connected();
 

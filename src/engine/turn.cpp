@@ -334,6 +334,7 @@ void Engine::Impl::conclude(const std::set<uint32_t>& settled) {
 void Engine::Impl::pack(Channel& channel) {
   if (channel.membership() && !pins.knows(channel.view()->number))
     pins.wish(channel.view()->number);
+  if (channel.bulk().running()) return;  // first things first
   for (const auto& [list, number] : channel.lists().take_packable())
     outbox.held(channel.view()->number, channel.cid(), list, number);
 }

@@ -29,9 +29,10 @@ void write_body(CborWriter& w, const ClockMessage& c) {
   w.map(4).key("ask").boolean(c.ask).key("wall").unsigned_integer(c.wall_ms).key("clock").array(
       c.entries.size());
   for (const ClockEntry& e : c.entries) {
-    w.array(2);
+    w.array(e.root ? 4 : 2);
     list::write_at(w, e.at);
     w.unsigned_integer(e.cut);
+    if (e.root) w.unsigned_integer(e.root_number).bytes(e.root.bytes());
   }
   w.key("manifest").boolean(c.has_manifest);
 }
@@ -79,10 +80,16 @@ ClockMessage read_clock(CborReader& r) {
   if (entries > kClockEntriesMax) r.fail();
   for (size_t i = 0; i < entries && r.ok(); ++i) {
     ClockEntry e;
-    r.array(2);
+    const size_t members = r.array();
     e.at = list::read_at(r);
     e.cut = r.unsigned_integer();
-    if (e.at.position.number == 0) r.fail();
+    if (members == 4) {
+      e.root_number = r.unsigned_integer();
+      e.root = read_cid(r);
+    } else if (members != 2) {
+      r.fail();
+    }
+    if (e.at.position.number == 0 || e.root_number > e.at.position.number) r.fail();
     c.entries.push_back(e);
   }
   r.expect_key("manifest");

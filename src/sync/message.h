@@ -27,10 +27,13 @@ struct Nodes {
   bool last = false;
 };
 
-/// One list in a clock. `cut`: the lowest forked number known, 0 if none.
+/// One list in a clock. `cut`: the lowest forked number known, 0 if none. `root`: the newest that
+/// the sender's Kubo has, up to node `root_number`, or none.
 struct ClockEntry {
   list::At at;
   uint64_t cut = 0;
+  uint64_t root_number = 0;
+  ipld::Cid root;
 };
 
 /// Kind "clock": all positions that the sender holds and has checked.
@@ -64,7 +67,7 @@ struct Message {
 };
 
 inline constexpr size_t kRangesMax = 64;
-inline constexpr size_t kClockEntriesMax = 16384;
+inline constexpr size_t kClockEntriesMax = 8192;
 
 Bytes encode_unsigned(const Message& message);
 /// The message as sent, given what encode_unsigned returned.

@@ -23,6 +23,7 @@ constexpr uint64_t kAnswerMs = 1'000;
 constexpr unsigned kBackoffMax = 5;
 constexpr unsigned kTriesMax = 12;
 constexpr size_t kCutsMax = 4;
+constexpr uint64_t kFarBehind = 128;  ///< Nodes; less is asked for.
 constexpr uint64_t kBranchSpan = 63;  // a fork lies at or below the place where it is seen
 
 }  // namespace
@@ -292,7 +293,22 @@ const list::PublicKey* Replicator::choose(const list::ListId& list, const Wanted
   return nullptr;
 }
 
-Replicator::Output Replicator::tick(uint64_t now_ms, bool need_manifest) {
+bool Replicator::fetch_by_root(const list::ListId& list, const Wanted& wanted, uint64_t now_ms,
+                               const Fetch& fetch) const {
+  const uint64_t here = held(list);
+  if (wanted.to < here + kFarBehind || !wanted.cuts.empty()) return false;
+  const ClockEntry* best = nullptr;
+  for (const auto& [key, peer] : peers_) {
+    if (!peer.member || now_ms - peer.last_seen_ms > kPeerFreshMs) continue;
+    const auto known = peer.clock.find(list);
+    if (known == peer.clock.end() || !known->second.root) continue;
+    if (!best || known->second.root_number > best->root_number) best = &known->second;
+  }
+  return best && best->root_number >= here + kFarBehind &&
+         fetch(list, best->root, best->root_number);
+}
+
+Replicator::Output Replicator::tick(uint64_t now_ms, bool need_manifest, const Fetch& fetch) {
   Output out;
   if (clock_at_ms_ == 0 || now_ms >= clock_at_ms_) {
     out.send_clock = true;
@@ -311,6 +327,11 @@ Replicator::Output Replicator::tick(uint64_t now_ms, bool need_manifest) {
       continue;
     }
     if (now_ms < wanted.ask_at_ms) {
+      ++it;
+      continue;
+    }
+    if (fetch_by_root(list, wanted, now_ms, fetch)) {
+      wanted.ask_at_ms = now_ms + kAnswerMs;
       ++it;
       continue;
     }
@@ -377,11 +398,12 @@ bool Replicator::peer_has(const list::PublicKey& peer, const list::At& at) const
   if (p == peers_.end()) return false;
   const auto entry = p->second.clock.find(at.list);
   if (entry == p->second.clock.end()) return false;
-  const auto& [there, cut] = entry->second;
+  const list::Position& there = entry->second.at.position;
+  const uint64_t cut = entry->second.cut;
   if (cut && at.position.number >= cut) return false;
-  return there.position.number > at.position.number ||
-         (there.position.number == at.position.number &&
-          (!at.position.tag || there.position.tag == at.position.tag));
+  return there.number > at.position.number ||
+         (there.number == at.position.number &&
+          (!at.position.tag || there.tag == at.position.tag));
 }
 
 }  // namespace ptwop::sync

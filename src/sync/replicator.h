@@ -7,6 +7,7 @@
 // when all is quiet. Whoever sees a position beyond its own asks one replica that has it; when no
 // answer comes it asks another, less and less often.
 #pragma once
+#include <functional>
 #include <map>
 #include <set>
 #include <vector>
@@ -18,7 +19,7 @@ namespace ptwop::sync {
 /// What this replica holds and has checked of a list.
 struct Held {
   list::Position position;
-  uint64_t cut = 0;  ///< lowest forked number, 0 if none
+  uint64_t cut = 0;          ///< lowest forked number, 0 if none
   uint64_t root_number = 0;  ///< Up to where its newest root goes…
   ipld::Cid root;            ///< …and that root, which our Kubo has; or none.
 };
@@ -92,8 +93,12 @@ class Replicator {
     bool ask = false;
     std::vector<Want> wants;
   };
-  /// What to send now. `need_manifest`: this replica has none yet.
-  Output tick(uint64_t now_ms, bool need_manifest);
+  /// Fetches a list by a root that a member named; false: it cannot be done so.
+  using Fetch =
+      std::function<bool(const list::ListId& list, const ipld::Cid& root, uint64_t number)>;
+  /// What to send now. `need_manifest`: this replica has none yet. What is far behind is fetched by
+  /// its root, and asked for only where that is not possible.
+  Output tick(uint64_t now_ms, bool need_manifest, const Fetch& fetch);
   uint64_t next_tick_ms() const;
 
   /// Nodes known from clocks and claims, not here.
@@ -124,6 +129,8 @@ class Replicator {
             uint64_t delay_ms);
   void forget(std::map<list::ListId, Wanted>::iterator& it);  ///< Moves on to the next.
   bool satisfied(const list::ListId& list, const Wanted& wanted) const;
+  bool fetch_by_root(const list::ListId& list, const Wanted& wanted, uint64_t now_ms,
+                     const Fetch& fetch) const;
   const list::PublicKey* choose(const list::ListId& list, const Wanted& wanted, uint64_t now_ms);
   void clock_within(uint64_t now_ms, uint64_t delay_ms);
   bool room_for_peer(bool member);

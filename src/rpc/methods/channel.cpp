@@ -36,6 +36,7 @@ void render_info(json::Writer& w, const engine::ChannelInfo& info) {
     w.key("count").number(list.count).key("head").string(list.head);
     if (list.control) w.key("control").boolean(true);
     if (!list.cut.empty()) w.key("cut").string(list.cut);
+    if (!list.root.empty()) w.key("root").string(list.root);
     w.end_object();
   }
   w.end_array().key("peers").array();

@@ -10,6 +10,8 @@ using sync::Replicator;
 
 namespace {
 
+bool no_root(const list::ListId&, const ipld::Cid&, uint64_t) { return false; }
+
 list::ListId id(uint8_t with) {
   list::ListId out;
   out.raw.fill(with);
@@ -54,7 +56,7 @@ struct Stage {
   void run(uint64_t ms, OnWant on_want) {
     for (const uint64_t end = now + ms; now < end; ++now) {
       if (now < r.next_tick_ms()) continue;
-      auto out = r.tick(now, false);
+      auto out = r.tick(now, false, no_root);
       if (out.send_clock) clocks.push_back(now);
       for (sync::Want& want : out.wants) {
         wants.emplace_back(now, want);
@@ -164,7 +166,7 @@ TEST_CASE("two replicas that cannot give each other anything fall quiet") {
   }
   uint64_t counts = 0, clocks = 0;
   const auto step = [&](Side& from, Side& to, uint8_t sender, uint64_t now) {
-    if (now < from.r.next_tick_ms() || !from.r.tick(now, false).send_clock) return;
+    if (now < from.r.next_tick_ms() || !from.r.tick(now, false, no_root).send_clock) return;
     ++clocks;
     Message m;
     m.sender = key(sender);
@@ -358,7 +360,7 @@ TEST_CASE_FIXTURE(Stage, "the manifest is asked of one that has it") {
   r.on_clock(m, false, now, now);
   size_t asked = 0;
   for (int i = 0; i < 50; ++i, now += 100)
-    for (const sync::Want& want : r.tick(now, true).wants)
+    for (const sync::Want& want : r.tick(now, true, no_root).wants)
       asked += want.manifest && want.to == key(2);
   CHECK(asked >= 3);
   CHECK(asked <= 6);
