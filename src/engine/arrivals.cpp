@@ -127,12 +127,12 @@ std::optional<list::At> Channel::take_node(Bytes block) {
 }
 
 void Channel::on_block(const ipld::Cid& cid, Result<Bytes> block) {
-  talk_.fetched(cid);
+  const bool expected = talk_.fetched(cid);
   bulk_.on_block(cid, block);
   if (aside_ || !block || ipld::Cid::of(*block) != cid) return;
   if (cid == record_.cid)
     take_manifest(*block);
-  else if (membership_)
+  else if (membership_ && expected)
     take_node(std::move(*block));
 }
 

@@ -54,7 +54,8 @@ class Talk {
   void charge(std::string_view account, uint64_t refusals);
   static std::string account_of(const list::PublicKey& member);
   bool is_fetching(const ipld::Cid& cid) const { return fetching_.contains(cid); }
-  void fetched(const ipld::Cid& cid) { fetching_.erase(cid); }
+  /// It came, or will not. False: it was not asked for.
+  bool fetched(const ipld::Cid& cid) { return fetching_.erase(cid) > 0; }
 
   size_t answers() const { return answers_.size(); }
   size_t fetching() const { return fetching_.size(); }

@@ -23,7 +23,7 @@ constexpr uint64_t kAnswerMs = 1'000;
 constexpr unsigned kBackoffMax = 5;
 constexpr unsigned kTriesMax = 12;
 constexpr size_t kCutsMax = 4;
-constexpr uint64_t kFarBehind = 128;  ///< Nodes; less is asked for.
+constexpr uint64_t kFarBehind = 128, kFarBehindNew = 16;  ///< Nodes; less is asked for.
 constexpr uint64_t kBranchSpan = 63;  // a fork lies at or below the place where it is seen
 
 }  // namespace
@@ -296,7 +296,8 @@ const list::PublicKey* Replicator::choose(const list::ListId& list, const Wanted
 bool Replicator::fetch_by_root(const list::ListId& list, const Wanted& wanted, uint64_t now_ms,
                                const Fetch& fetch) const {
   const uint64_t here = held(list);
-  if (wanted.to < here + kFarBehind || !wanted.cuts.empty()) return false;
+  const uint64_t far = here + (here == 0 ? kFarBehindNew : kFarBehind);
+  if (wanted.to < far || !wanted.cuts.empty()) return false;
   const ClockEntry* best = nullptr;
   for (const auto& [key, peer] : peers_) {
     if (!peer.member || now_ms - peer.last_seen_ms > kPeerFreshMs) continue;
@@ -304,8 +305,7 @@ bool Replicator::fetch_by_root(const list::ListId& list, const Wanted& wanted, u
     if (known == peer.clock.end() || !known->second.root) continue;
     if (!best || known->second.root_number > best->root_number) best = &known->second;
   }
-  return best && best->root_number >= here + kFarBehind &&
-         fetch(list, best->root, best->root_number);
+  return best && best->root_number >= far && fetch(list, best->root, best->root_number);
 }
 
 Replicator::Output Replicator::tick(uint64_t now_ms, bool need_manifest, const Fetch& fetch) {
@@ -402,8 +402,7 @@ bool Replicator::peer_has(const list::PublicKey& peer, const list::At& at) const
   const uint64_t cut = entry->second.cut;
   if (cut && at.position.number >= cut) return false;
   return there.number > at.position.number ||
-         (there.number == at.position.number &&
-          (!at.position.tag || there.tag == at.position.tag));
+         (there.number == at.position.number && (!at.position.tag || there.tag == at.position.tag));
 }
 
 }  // namespace ptwop::sync
