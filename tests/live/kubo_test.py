@@ -45,9 +45,8 @@ class PubsubOff(Case):
         # Nodes go into Kubo all the same.
         wait_until(lambda: daemon.call("system.info")["outbox"] == 0)
         wait_until(lambda: cid_of(address).encode() in node.rpc("pin/ls", type="all"))
-        info = daemon.call("channel.info", channel="c")
-        for one in info["lists"]:
-            node.rpc("dag/get", arg=one["head"], offline="true")
+        for one in daemon.call("channel.info", channel="c")["lists"]:
+            node.rpc("dag/get", arg=one["root"], offline="true")
         # Switched on, it is found without a restart of the daemon.
         node.stop()
         node.config("Pubsub.Enabled", True)

@@ -16,9 +16,9 @@ from fixtures import (ARRIVAL_LIMIT_MS, NO_ENTRY, Eavesdropper, TrioCase, cid_of
 setUpModule = fixtures.set_up_trio
 
 
-def head_of(daemon, channel, writer):
-    """CID of the newest node that holds data, of this writer's list."""
-    return next(one["head"] for one in daemon.call("channel.info", channel=channel)["lists"]
+def root_of(daemon, channel, writer):
+    """CID of the newest root of this writer's list of data."""
+    return next(one["root"] for one in daemon.call("channel.info", channel=channel)["lists"]
                 if one["writer"] == identity(writer) and not one.get("control"))
 
 
@@ -256,7 +256,7 @@ class InKubo(TrioCase):
         for one in daemons:
             wait_until(lambda: one.call("system.info")["outbox"] == 0)
 
-    def test_nodes_are_blocks_and_private_ones_ciphertext(self):
+    def test_nodes_rest_in_roots_and_private_ones_are_ciphertext(self):
         address = self.a.call("channel.create", name=self.name, type="kv")["address"]
         with Eavesdropper(self.trio.k2, topic_of(address)) as ear:
             self.b.call("channel.join", address=address, name=self.name)
@@ -272,12 +272,13 @@ class InKubo(TrioCase):
             self.assertNotIn(self.MARKER.encode(), message)
         self.outbox_drains(self.a, self.b)
         for writer in (self.a, self.b):
-            cid = head_of(self.a, self.name, writer)
-            self.assertEqual(cid, head_of(self.b, self.name, writer))
+            cid = root_of(self.a, self.name, writer)
+            self.assertEqual(cid, root_of(self.b, self.name, writer))
             for node in (self.trio.k1, self.trio.k2):
                 block, shown = self.contents(node, cid)
-                self.assertEqual(shown["kind"], "node")
-                self.assertEqual(shown["channel"], in_bytes(cid_of(address)))  # a link would let Kubo walk
+                self.assertEqual(shown["kind"], "root")
+                self.assertEqual([one["kind"] for one in shown["tail"]], ["node"])
+                self.assertEqual(shown["tail"][0]["channel"], in_bytes(cid_of(address)))  # a link would let Kubo walk
                 self.assertNotIn(self.MARKER.encode(), block)
 
     def test_public_ones_are_plain(self):
@@ -289,9 +290,30 @@ class InKubo(TrioCase):
             wait_for(self.b, self.name, self.a.call("kv.put", channel=self.name, key="k", value=self.MARKER)["at"])
             wait_until(lambda: any(self.MARKER.encode() in message for message in ear.messages))
         self.outbox_drains(self.a)
-        block, shown = self.contents(self.trio.k2, head_of(self.b, self.name, self.a))
+        block, shown = self.contents(self.trio.k2, root_of(self.b, self.name, self.a))
         self.assertIn(self.MARKER.encode(), block)
-        self.assertEqual(shown["kind"], "node")
+        self.assertEqual(shown["kind"], "root")
+
+    def test_a_newcomer_gets_a_long_history_from_kubo(self):
+        """By roots and packs, from the other replica's Kubo, after a garbage collection everywhere."""
+        address = self.a.call("channel.create", name=self.name, type="kv")["address"]
+        self.a.call("channel.grant", channel=self.name, id=identity(self.b), role="read")
+        for start in range(0, 6000, 100):
+            ops = [{"put": {"key": f"{number:05}", "value": f"{number}" * 20}} for number in range(start, start + 100)]
+            at = self.a.call("kv.batch", channel=self.name, ops=ops)["at"]
+        self.outbox_drains(self.a)
+        wait_until(lambda: root_of(self.a, self.name, self.a) in self.pinned(self.trio.k1))
+        for node in (self.trio.k1, self.trio.k2):
+            node.rpc("repo/gc", timeout=30)
+        before = self.b.call("system.stats")["blocks"]["fetched"]
+        self.b.call("channel.join", address=address, name=self.name)
+        wait_for(self.b, self.name, at)
+        self.assertGreater(self.b.call("system.stats")["blocks"]["fetched"] - before, 1)
+        for one in (self.a, self.b):
+            page = one.call("kv.list", channel=self.name, reverse=True, limit=1)
+            self.assertEqual(page["entries"], [{"key": "05999", "value": "5999" * 20}])
+        self.outbox_drains(self.b)
+        self.assertEqual(*(root_of(one, self.name, self.a) for one in (self.a, self.b)))
 
     def test_the_manifest_is_a_block(self):
         address = share(self.name, "log", self.a, self.b)
@@ -307,8 +329,12 @@ class InKubo(TrioCase):
         self.a.call("kv.put", channel=self.name, key="k", value=1)
         wait_until(lambda: address in self.pinned(self.trio.k1) and address in self.pinned(self.trio.k2))
         # Kubo's garbage collection leaves what is pinned.
+        self.outbox_drains(self.a)
+        root = root_of(self.a, self.name, self.a)
+        wait_until(lambda: root in self.pinned(self.trio.k1))
         self.trio.k1.rpc("repo/gc", timeout=30)
-        json.loads(self.trio.k1.rpc("dag/get", arg=address, offline="true"))
+        for cid in (address, root):
+            json.loads(self.trio.k1.rpc("dag/get", arg=cid, offline="true"))
         self.b.call("channel.leave", channel=self.name)
         wait_until(lambda: address not in self.pinned(self.trio.k2))
         self.refused(101, self.b, "kv.get", channel=self.name, key="k")
