@@ -144,15 +144,7 @@ sync::ClockMessage Talk::clock(bool has_manifest) {
   clock.wall_ms = world_.wall_ms();
   clock.has_manifest = has_manifest;
   clock.ask = std::exchange(ask_due_, false);
-  auto it = holdings_.size() > sync::kClockEntriesMax ? holdings_.lower_bound(clock_from_)
-                                                      : holdings_.begin();
-  for (size_t i = std::min(holdings_.size(), sync::kClockEntriesMax); i > 0; --i) {
-    if (it == holdings_.end()) it = holdings_.begin();
-    const sync::Held& held = it->second;
-    clock.entries.push_back({{it->first, held.position}, held.cut, held.root_number, held.root});
-    ++it;
-  }
-  clock_from_ = it == holdings_.end() ? list::ListId{} : it->first;
+  replicator_.fill(clock, world_.now_ms());
   return clock;
 }
 
@@ -201,6 +193,7 @@ void Talk::flush(bool has_manifest) {
 
 void Talk::tick(bool has_manifest, const sync::Replicator::Fetch& fetch) {
   if (!world_.kubo.connected || !world_.kubo.pubsub) return;
+  replicator_.set_channels(world_.channels);
   auto out = replicator_.tick(world_.now_ms(), !has_manifest, fetch);
   clock_due_ |= out.send_clock;
   ask_due_ |= out.ask;

@@ -18,7 +18,7 @@ namespace ptwop::engine {
 class Talk {
  public:
   Talk(World& world, const ipld::Cid& channel, const sync::Holdings& holdings, uint64_t jitter_seed)
-      : world_(world), channel_(channel), replicator_(holdings, jitter_seed), holdings_(holdings) {}
+      : world_(world), channel_(channel), replicator_(holdings, jitter_seed) {}
 
   sync::Replicator& replicator() { return replicator_; }
   const sync::Replicator& replicator() const { return replicator_; }
@@ -76,13 +76,11 @@ class Talk {
   World& world_;
   ipld::Cid channel_;
   sync::Replicator replicator_;
-  const sync::Holdings& holdings_;
   std::deque<Bytes> fresh_;
   std::vector<sync::LargeNode> fresh_large_;
   std::deque<sync::Nodes> answers_;
   size_t answer_bytes_ = 0;
   std::deque<sync::Want> wants_;
-  list::ListId clock_from_;  ///< Where the next clock starts, when all lists do not fit into one.
   bool clock_due_ = false, ask_due_ = false;
   unsigned in_flight_ = 0;
   std::unordered_set<ipld::Cid> fetching_;

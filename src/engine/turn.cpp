@@ -366,6 +366,7 @@ uint64_t Engine::turn() {
   if (std::exchange(e.reload_due, false))
     world.broken = fail(Code::corrupt, "the store could not be read");
   const auto touched = std::exchange(e.touched, {});
+  world.channels = e.channels.size();
   for (const uint32_t number : touched)
     if (const auto it = e.channels.find(number); it != e.channels.end()) it->second->settle();
   e.outbox.save();

@@ -24,6 +24,7 @@ struct World {
       1;  ///< The part below a millisecond of this start's stamps: random, 1 to 2^14.
   uint64_t tickets = 0;        ///< The last one given to BlockStore::put.
   size_t bulk_blocks = 0;      ///< That Bulk asked for, or has not opened yet.
+  uint64_t channels = 0;       ///< How many there are.
   uint64_t message_count = 0;  ///< Rises with every message sent.
 
   /// Answers of this turn: called after the commit with null, or with why it failed.

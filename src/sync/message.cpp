@@ -26,7 +26,7 @@ void write_body(CborWriter& w, const Nodes& n) {
 }
 
 void write_body(CborWriter& w, const ClockMessage& c) {
-  w.map(4).key("ask").boolean(c.ask).key("wall").unsigned_integer(c.wall_ms).key("clock").array(
+  w.map(5).key("ask").boolean(c.ask).key("wall").unsigned_integer(c.wall_ms).key("clock").array(
       c.entries.size());
   for (const ClockEntry& e : c.entries) {
     w.array(e.root ? 4 : 2);
@@ -34,6 +34,9 @@ void write_body(CborWriter& w, const ClockMessage& c) {
     w.unsigned_integer(e.cut);
     if (e.root) w.unsigned_integer(e.root_number).bytes(e.root.bytes());
   }
+  Bytes digest;
+  for (const uint64_t part : c.digest.value_or(Digest{})) append_be64(digest, part);
+  w.key("digest").bytes(c.digest ? digest : Bytes{});
   w.key("manifest").boolean(c.has_manifest);
 }
 
@@ -70,7 +73,7 @@ Nodes read_nodes(CborReader& r) {
 
 ClockMessage read_clock(CborReader& r) {
   ClockMessage c;
-  r.map(4);
+  r.map(5);
   r.expect_key("ask");
   c.ask = r.boolean();
   r.expect_key("wall");
@@ -91,6 +94,13 @@ ClockMessage read_clock(CborReader& r) {
     }
     if (e.at.position.number == 0 || e.root_number > e.at.position.number) r.fail();
     c.entries.push_back(e);
+  }
+  r.expect_key("digest");
+  if (const BytesView digest = r.bytes(); digest.size() == kDigestParts * 8) {
+    c.digest.emplace();
+    for (size_t i = 0; i < kDigestParts; ++i) (*c.digest)[i] = read_be64(digest.substr(8 * i));
+  } else if (!digest.empty()) {
+    r.fail();
   }
   r.expect_key("manifest");
   c.has_manifest = r.boolean();

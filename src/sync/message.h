@@ -9,6 +9,7 @@
 
 #include "ipld/cid.h"
 #include "list/node.h"
+#include "sync/digest.h"
 
 namespace ptwop::sync {
 
@@ -36,9 +37,11 @@ struct ClockEntry {
   ipld::Cid root;
 };
 
-/// Kind "clock": all positions that the sender holds and has checked.
+/// Kind "clock": all positions that the sender holds and has checked; of many lists a digest of all
+/// of them, and the entries of some.
 struct ClockMessage {
   std::vector<ClockEntry> entries;
+  std::optional<Digest> digest;
   uint64_t wall_ms = 0;  ///< The sender's time: for telling a clock that is off.
   bool has_manifest = false;
   bool ask = false;  ///< Whoever hears this is to tell its own clock soon.

@@ -23,6 +23,9 @@ constexpr uint64_t kAnswerMs = 1'000;
 constexpr unsigned kBackoffMax = 5;
 constexpr unsigned kTriesMax = 12;
 constexpr size_t kCutsMax = 4;
+constexpr size_t kWholeMax = 8;         ///< Lists; more are told by a digest.
+constexpr uint64_t kChannelsFree = 16;  ///< So many say their clocks as often as they like.
+constexpr uint64_t kQuietFactorMax = 60;
 constexpr uint64_t kFarBehind = 128, kFarBehindNew = 16;  ///< Nodes; less is asked for.
 constexpr uint64_t kBranchSpan = 63;  // a fork lies at or below the place where it is seen
 
@@ -103,7 +106,7 @@ void Replicator::on_clock(const Message& message, bool member, uint64_t now_ms, 
   peer.has_manifest = clock.has_manifest;
   peer.wall_lead_ms = static_cast<int64_t>(clock.wall_ms - wall_ms);
   size_t same = 0;
-  bool they_lack = false;
+  std::set<size_t> lacking;  // parts in which they have less than we do, or other branches
   for (const ClockEntry& theirs : clock.entries) {
     const auto mine = holdings_.find(theirs.at.list);
     if (mine == holdings_.end())
@@ -121,7 +124,7 @@ void Replicator::on_clock(const Message& message, bool member, uint64_t now_ms, 
     // Beyond a cut that both know nothing counts, so nothing is lacking.
     const uint64_t useful = held.cut && held.cut == theirs.cut ? 0 : held.position.number;
     if (there.number < useful || (held.cut && (!theirs.cut || held.cut < theirs.cut)))
-      they_lack = true;
+      lacking.insert(part_of(mine->first));
     uint64_t cut = 0;
     if (theirs.cut && (!held.cut || theirs.cut < held.cut))
       cut = theirs.cut;  // they know of a fork
@@ -130,21 +133,88 @@ void Replicator::on_clock(const Message& message, bool member, uint64_t now_ms, 
     if (there.number > held.position.number || cut)
       want(theirs.at.list, there.number, cut, member, now_ms, kWantDelayMs);
   }
+  bool all_same = same == holdings_.size() && same == clock.entries.size();
+  if (clock.digest) {
+    all_same = compare(*clock.digest, member, peer, lacking);
+  } else if (clock.entries.size() < holdings_.size()) {
+    // All that they have is in their entries.
+    std::set<list::ListId> named;
+    for (const ClockEntry& theirs : clock.entries) named.insert(theirs.at.list);
+    for (const auto& [list, held] : holdings_)
+      if (!named.contains(list)) lacking.insert(part_of(list));
+  }
   if (clock.ask) {
+    tell_.insert(lacking.begin(), lacking.end());
     clock_within(now_ms, jitter_.between(1, 20));
-  } else if (they_lack || clock.entries.size() < holdings_.size()) {
+  } else if (!lacking.empty()) {
     // Once for each state of ours, and now and then: a peer that will not take what we have must
     // not make us talk for ever.
     if (peer.told_version != version_ || now_ms - peer.told_ms >= kTellAgainMs) {
       peer.told_version = version_;
       peer.told_ms = now_ms;
+      tell_.insert(lacking.begin(), lacking.end());
       clock_within(now_ms, jitter_.between(20, 150));
     }
-  } else if (member && same == holdings_.size() && same == clock.entries.size() &&
-             suppressed_ < 2) {
+  } else if (member && all_same && suppressed_ < 2) {
     ++suppressed_;
-    clock_at_ms_ = now_ms + jitter_.between(kQuietMinMs, kQuietMaxMs);
+    clock_at_ms_ = now_ms + quiet_ms();
+    changed_.clear();  // the digest says it
   }
+}
+
+// What they say of all their lists at once: adds the parts that differ. True if none does.
+bool Replicator::compare(const Digest& theirs, bool member, Peer& peer,
+                         std::set<size_t>& differing) {
+  const Digest ours = digest_of(holdings_);
+  for (size_t part = 0; part < kDigestParts; ++part)
+    if (theirs[part] != ours[part]) differing.insert(part);
+  // What is the same they have as far as we do. (Strangers are believed in what they list alone.)
+  if (member && std::pair(peer.same_version, differing.size()) != std::pair(version_, size_t{0}))
+    for (const auto& [list, held] : holdings_) {
+      if (differing.contains(part_of(list))) continue;
+      ClockEntry& known = peer.clock[list];
+      known.at = {list, held.position};
+      known.cut = held.cut;
+    }
+  peer.same_version = version_;
+  return theirs == ours;
+}
+
+// Few lists are named all; of many, those that changed, and those in whose part somebody differs.
+void Replicator::fill(ClockMessage& clock, uint64_t now_ms) {
+  const auto add = [&clock](const auto& item) {
+    const auto& [list, held] = item;
+    clock.entries.push_back({{list, held.position}, held.cut, held.root_number, held.root});
+  };
+  if (holdings_.size() <= kWholeMax) {
+    for (const auto& item : holdings_) add(item);
+    tell_.clear();
+    changed_.clear();
+    return;
+  }
+  clock.digest = digest_of(holdings_);
+  while (!tell_.empty()) {
+    const size_t part = *tell_.begin();
+    list::ListId first{};
+    first.raw[0] = static_cast<uint8_t>(part * 256 / kDigestParts);
+    std::vector<Holdings::value_type> items;
+    for (auto it = holdings_.lower_bound(first);
+         it != holdings_.end() && part_of(it->first) == part; ++it)
+      items.push_back(*it);
+    if (!clock.entries.empty() && clock.entries.size() + items.size() > kClockEntriesMax) break;
+    for (const auto& item : items) {
+      if (clock.entries.size() == kClockEntriesMax) break;
+      add(item);
+      changed_.erase(item.first);
+    }
+    tell_.erase(part);
+  }
+  for (const list::ListId& list : changed_)
+    if (const auto it = holdings_.find(list);
+        it != holdings_.end() && clock.entries.size() < kClockEntriesMax)
+      add(*it);
+  changed_.clear();
+  if (!tell_.empty()) clock_within(now_ms, kClockGapMs);
 }
 
 void Replicator::on_nodes(const list::PublicKey& sender,
@@ -180,6 +250,7 @@ void Replicator::on_branch(const list::At& at, uint64_t now_ms) {
 
 void Replicator::on_held(const list::ListId& list, bool by_us, uint64_t now_ms) {
   ++version_;
+  if (changed_.size() < kClockEntriesMax) changed_.insert(list);
   if (auto it = wanted_.find(list); it != wanted_.end()) {
     it->second.tries = 0;
     if (satisfied(list, it->second)) forget(it);
@@ -204,6 +275,12 @@ void Replicator::on_lost(uint64_t now_ms) { clock_within(now_ms, kAfterChangeMs)
 void Replicator::ask(uint64_t now_ms) {
   ask_ = true;
   clock_within(now_ms, 1);
+}
+
+// However many channels a daemon has, when all are quiet it says the same number of clocks.
+uint64_t Replicator::quiet_ms() {
+  const uint64_t factor = std::clamp<uint64_t>(channels_ / kChannelsFree, 1, kQuietFactorMax);
+  return factor * jitter_.between(kQuietMinMs, kQuietMaxMs);
 }
 
 void Replicator::clock_within(uint64_t now_ms, uint64_t delay_ms) {
@@ -315,7 +392,7 @@ Replicator::Output Replicator::tick(uint64_t now_ms, bool need_manifest, const F
     out.ask = std::exchange(ask_, false);
     clock_sent_ms_ = now_ms;
     suppressed_ = 0;
-    clock_at_ms_ = now_ms + jitter_.between(kQuietMinMs, kQuietMaxMs);
+    clock_at_ms_ = now_ms + quiet_ms();
     if (PTWOP_MUTANT(silent_when_quiet)) clock_at_ms_ = UINT64_MAX;
   }
   std::map<list::PublicKey, Want> by_peer;

@@ -16,15 +16,6 @@
 
 namespace ptwop::sync {
 
-/// What this replica holds and has checked of a list.
-struct Held {
-  list::Position position;
-  uint64_t cut = 0;          ///< lowest forked number, 0 if none
-  uint64_t root_number = 0;  ///< Up to where its newest root goes…
-  ipld::Cid root;            ///< …and that root, which our Kubo has; or none.
-};
-using Holdings = std::map<list::ListId, Held>;
-
 /// Which messages of one boot of a peer were seen.
 struct Window {
   uint64_t boot = 0;
@@ -46,6 +37,7 @@ struct Peer {
   std::map<list::ListId, ClockEntry> clock;
   uint64_t told_version = 0;  ///< What we held when its clock was last answered with ours…
   uint64_t told_ms = 0;       ///< …and when that was.
+  uint64_t same_version = 0;  ///< What we held when its digest was last compared with ours.
 };
 
 /// Small deterministic generator (splitmix64, https://prng.di.unimi.it/splitmix64.c) for jitter:
@@ -77,7 +69,11 @@ class Replicator {
   void on_claim(const list::At& at, uint64_t now_ms);
   /// Another branch of this list exists at this number: its node there is the proof of a fork.
   void on_branch(const list::At& at, uint64_t now_ms);
-  /// This list grew here.
+  /// What to say of our lists, in a clock.
+  void fill(ClockMessage& clock, uint64_t now_ms);
+  /// How many channels this daemon has: with many of them, each speaks less often when it is quiet.
+  void set_channels(uint64_t count) { channels_ = count; }
+  /// This list grew here, or is known to be forked.
   void on_held(const list::ListId& list, bool by_us, uint64_t now_ms);
   /// Subscribed (again): whatever was said meanwhile was missed.
   void on_connected(uint64_t now_ms);
@@ -135,6 +131,8 @@ class Replicator {
   void clock_within(uint64_t now_ms, uint64_t delay_ms);
   bool room_for_peer(bool member);
   uint64_t held(const list::ListId& list) const;
+  bool compare(const Digest& theirs, bool member, Peer& peer, std::set<size_t>& differing);
+  uint64_t quiet_ms();
   void give_up(std::map<list::ListId, Wanted>::iterator& it, uint64_t now_ms);
 
   const Holdings& holdings_;
@@ -145,6 +143,9 @@ class Replicator {
   std::map<list::ListId, uint64_t>
       given_up_;          ///< Lists nobody could give, and until when they are not asked for.
   uint64_t version_ = 1;  ///< Rises when what we hold changes.
+  std::set<list::ListId> changed_;  ///< Since the last clock.
+  std::set<size_t> tell_;           ///< Parts whose entries the next clock has.
+  uint64_t channels_ = 1;
   uint64_t clock_at_ms_ = 0;
   uint64_t clock_sent_ms_ = 0;
   unsigned suppressed_ = 0;
