@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 import platform
+import random
 import signal
 import statistics
 import subprocess
@@ -30,7 +31,7 @@ VALUE_BYTES = 200
 CONNECTIONS = 64
 DEPTH = 32
 SETTLE_S = 5.0
-SECTIONS = ("reads", "writes", "growth", "memory", "visible", "replicated")
+SECTIONS = ("reads", "writes", "growth", "memory", "visible", "replicated", "cold", "million")
 
 
 def say(text):
@@ -263,6 +264,119 @@ class Bench:
             self.show_memory(f"resident afterwards, {name}", one)
 
 
+    # --- long histories -----------------------------------------------------------------------------------------------
+
+    def write_batches(self, one, count, size=100, first=0):
+        batches = [("kv.batch", {"channel": "bench", "ops": [
+            {"put": {"key": f"key-{number:08}", "value": value_of(number)}} for number in range(start, start + size)]})
+            for start in range(first, first + count, size)]
+        with one.connect(validate=False, timeout_s=300) as connection:
+            for start in range(0, len(batches), 16):
+                last = connection.pipeline(batches[start:start + 16])[-1]
+        return last["at"]
+
+    def write_one_by_one(self, one, count):
+        driver("loop", op="put", in_order=1, count=count, value=VALUE_BYTES, ptwop=one.socket_path)
+        return one.call("channel.clock", channel="bench")["at"]
+
+    def cold(self):
+        for entries, how, write in ((20_000, "in batches of 100", self.write_batches), (200_000, "in batches of 100", self.write_batches),
+                                    (20_000, "one by one", self.write_one_by_one)):
+            with contextlib.ExitStack() as stack:
+                self.cold_sync(stack, entries // self.scale, how, write)
+        small, large = self.cold_s
+        self.table.add("cold sync of ten times as much, in batches of 100", f"{large:.2f} s", f"{small:.2f} s", f"{large / small:.1f}×", "≤ 11×",
+                       large / small <= 11)
+
+    def cold_sync(self, stack, entries, how, write):
+        """A newcomer beside a fresh Kubo, and a file of as many bytes as the packs have, each from the same Kubo."""
+        binary = kubo_nodes.find_ipfs()
+        source = stack.enter_context(kubo_nodes.KuboNode(binary, self.fresh("kubo")))
+        writer = stack.enter_context(ptwop.Daemon(self.fresh("cold"), kubo=source))
+        ptwop.wait_until(lambda: writer.call("system.info")["kubo"]["state"] == "connected")
+        address = writer.call("channel.create", name="bench", type="kv")["address"]
+        at = write(writer, entries)
+        ptwop.wait_until(lambda: writer.call("system.info")["outbox"] == 0, timeout_s=300)
+        root = writer.call("channel.info", channel="bench")["root"]
+        size = packed_bytes(source, root)
+        path = self.fresh("file")
+        path.write_bytes(os.urandom(size))
+        file = source.ipfs("add", "--quieter", str(path)).strip()
+        times, cats = [], []
+        for _ in range(3):
+            with contextlib.ExitStack() as round_stack:
+                node = round_stack.enter_context(kubo_nodes.KuboNode(binary, self.fresh("kubo")))
+                kubo_nodes.connect(source, node)
+                newcomer = round_stack.enter_context(ptwop.Daemon(self.fresh("newcomer"), kubo=node))
+                ptwop.wait_until(lambda: newcomer.call("system.info")["kubo"]["state"] == "connected")
+                writer.call("channel.grant", channel="bench", id=newcomer.call("identity.show")["id"], role="read")
+                started = time.monotonic()
+                newcomer.call("channel.join", address=address, name="bench")
+                with newcomer.connect(timeout_s=320) as connection:
+                    connection.call("channel.wait", channel="bench", at=at, timeout_ms=300_000)
+                times.append(time.monotonic() - started)
+                missing = entries - count_keys(newcomer, "key-")
+                if missing:
+                    sys.exit(f"channel.wait says that all is there, but {missing} of {entries} keys are not")
+                time.sleep(SETTLE_S)
+                started = time.monotonic()
+                node.rpc("cat", arg=file, timeout=300)
+                cats.append(time.monotonic() - started)
+        ours, theirs = statistics.median(times), statistics.median(cats)
+        rate = entries / ours
+        batches = how != "one by one"
+        self.table.add(f"cold sync of {entries:,} entries of {VALUE_BYTES} B, written {how}", f"{ours:.2f} s, {per_s(rate)}",
+                       f"`ipfs cat` of {size / 2**20:.1f} MiB {theirs:.2f} s", f"{ours / theirs:.1f}×", "≤ 3×" if batches else "≥ 20,000/s",
+                       ours <= 3 * theirs if batches else rate >= 20_000)
+        if batches:
+            self.cold_s = (*getattr(self, "cold_s", ()), ours)
+
+    def million(self):
+        with self.offline("million") as one:
+            self.write_batches(one, 1_000)
+            common = {"op": "put", "in_order": 1, "first": 90_000_000, "count": 2_000 // self.scale, "value": VALUE_BYTES, "rounds": self.rounds,
+                      "ptwop": one.socket_path}
+            few = statistics.median(driver("loop", **common)["ptwop"]["p50_us"])
+            count = 1_000_000 // self.scale
+            self.write_batches(one, count - 1_000, first=1_000)
+            one.restart()
+            many = statistics.median(driver("loop", **common)["ptwop"]["p50_us"])
+            self.table.add(f"durable `kv.put` with {count:,} keys, p50", us(many), f"with 1,000 keys {us(few)}", f"{many / few:.2f}×", "≤ 1.2×",
+                           many <= 1.2 * few)
+            ready_ms = statistics.median(self.restart_ms(one) for _ in range(3))
+            self.table.add(f"restart to ready with {count:,} keys", f"{ready_ms:.0f} ms", "", "", "< 300 ms", ready_ms < 300)
+            driver("loop", op="get", keys=KEYS, value=VALUE_BYTES, count=100_000 // self.scale, ptwop=one.socket_path)
+            mebibytes = one.resident_bytes() / 2**20
+            self.table.add(f"resident with {count:,} keys, after {100_000 // self.scale:,} reads", f"{mebibytes:.1f} MiB", "", "", "< 128 MiB",
+                           mebibytes < 128)
+            one.stop()
+            self.show_disk(f"on disk, {count:,} entries in batches of 100", one, count, 2.5)
+        with self.offline("one-by-one") as one:
+            count = 50_000 // self.scale
+            self.write_one_by_one(one, count)
+            one.stop()
+            self.show_disk(f"on disk, {count:,} entries one by one", one, count, 5)
+
+    def show_disk(self, what, one, entries, goal):
+        used = sum(path.stat().st_size for path in pathlib.Path(one.data).rglob("*") if path.is_file())
+        payload = entries * (VALUE_BYTES + len("key-00000000"))
+        self.table.add(what, f"{used / 2**20:.0f} MiB", f"payload {payload / 2**20:.0f} MiB", f"{used / payload:.1f}×", f"≤ {goal}×",
+                       used <= goal * payload)
+
+
+def value_of(number):
+    """Text that does not compress."""
+    return base64.b64encode(random.Random(number).randbytes(VALUE_BYTES)).decode()[:VALUE_BYTES]
+
+
+def packed_bytes(node, cid):
+    """What stands below this root."""
+    size = len(node.rpc("block/get", arg=cid))
+    for line in node.rpc("refs", arg=cid, recursive="true", unique="true").decode().splitlines():
+        size += len(node.rpc("block/get", arg=json.loads(line)["Ref"]))
+    return size
+
+
 def count_keys(one, prefix):
     count, after = 0, None
     while True:
@@ -298,6 +412,10 @@ def main():
     with tempfile.TemporaryDirectory(prefix="ptwop-bench-", dir=options.folder) as folder:
         bench = Bench(folder, options.quick)
         for section in ("reads", "writes", "growth", "memory"):
+            if section in sections:
+                say(section)
+                getattr(bench, section)()
+        for section in ("cold", "million"):
             if section in sections:
                 say(section)
                 getattr(bench, section)()

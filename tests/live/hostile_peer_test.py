@@ -187,7 +187,7 @@ class Forged(Case):
                 entries.append([[entry[0][0], entry[0][1] + 10**6, entry[0][2]], 0])
                 entries.append([entry[0], 1])  # forked from the start on
         entries.sort()
-        body = {"clock": entries, "wall": 2**40, "manifest": True, "ask": True}
+        body = {"clock": entries, "wall": 2**40, "manifest": True, "ask": True, "digest": b""}
         self.assertGreater(len(entries), 100)
         self.attack([self.signed_by_nobody(message, "clock", body) for message in clocks * 3])
         for one in (self.a, self.b):
