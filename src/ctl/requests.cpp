@@ -7,6 +7,7 @@
 #include "base/limits.h"
 #include "ctl/command.h"
 #include "ctl/help.h"
+#include "ctl/progress.h"
 #include "ctl/render.h"
 #include "ctl/schemas.h"
 #include "ctl/session.h"
@@ -25,7 +26,12 @@ class Request {
 
   int run() {
     if (options_.all) return all_pages();
+    std::optional<Progress> progress;
+    if (const json::Value* channel = call_.params.find("channel");
+        call_.method == "channel.wait" && channel && channel->is(json::Kind::string))
+      progress.emplace(session_.client().path(), std::string(member_text(call_.params, "channel")));
     const auto answer = session_.call(call_.method, call_.params, answer_ms(call_));
+    progress.reset();
     if (!answer) return lost(answer.error());
     if (!answer->ok) return refused(answer->body);
     show(answer->body);

@@ -241,6 +241,14 @@ class Outcomes(Live):
         error = run(self.daemon.socket_path, "--json", "kv", "get", "notes", "gone").stderr
         self.assertEqual(json.loads(error)["code"], 102)
 
+    def test_waiting_shows_progress_on_a_terminal(self):
+        self.ctl("channel", "create", "progress", "kv")
+        code, out = on_terminal(self.daemon.socket_path, "channel", "wait", "progress", fixtures.NO_TOKEN, "timeout_ms=900")
+        self.assertEqual(code, FAILED)
+        self.assertIn(b"progress: 1 nodes are here; waiting for more", out)
+        quiet = run(self.daemon.socket_path, "channel", "wait", "progress", fixtures.NO_TOKEN, "timeout_ms=900")
+        self.assertNotIn(b"waiting for more", quiet.stdout + quiet.stderr)
+
     def test_tables_for_people_json_for_pipes(self):
         self.ctl("kv", "put", "notes", "t1", "one")
         self.ctl("kv", "put", "notes", "wide", "漢字")
