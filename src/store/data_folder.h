@@ -13,7 +13,7 @@ namespace ptwop::store {
 
 /// What this program reads and writes below the data folder. A change of any stored structure
 /// raises it.
-inline constexpr int kFormatVersion = 1;
+inline constexpr int kFormatVersion = 2;
 
 /// Holds the folder's lock until destroyed.
 class DataFolder {
