@@ -19,7 +19,7 @@ TEST_CASE("a fresh folder is private and says its format") {
   REQUIRE(folder.ok());
   CHECK(mode_of(folder->path()) == 0700);
   CHECK(mode_of(folder->in("FORMAT")) == 0600);
-  CHECK(slurp(folder->in("FORMAT")).starts_with("ptwopdb data 1\nmade by ptwopd "));
+  CHECK(slurp(folder->in("FORMAT")).starts_with("ptwopdb data 2\nmade by ptwopd "));
 }
 
 TEST_CASE("one process at a time") {
@@ -39,16 +39,16 @@ TEST_CASE("another format, a damaged or a missing one is refused and nothing is 
   REQUIRE(DataFolder::open(temp.data()).ok());
   const std::string format = temp.data() + "/FORMAT";
   for (const std::string text :
-       {"ptwopdb data 2\nmade by ptwopd 7.7.7\n", "ptwopdb data 0\n", "ptwopdb data 1", "", "x"}) {
+       {"ptwopdb data 3\nmade by ptwopd 7.7.7\n", "ptwopdb data 0\n", "ptwopdb data 2", "", "x"}) {
     CAPTURE(text);
     spill(format, text);
     const auto refused = DataFolder::open(temp.data());
     REQUIRE_FALSE(refused.ok());
     CHECK(refused.error().code == Code::corrupt);
     CHECK(slurp(format) == text);
-    if (text.starts_with("ptwopdb data 2")) {
-      CHECK(refused.error().message.find("format 2 (made by ptwopd 7.7.7)") != std::string::npos);
-      CHECK(refused.error().message.find("reads format 1") != std::string::npos);
+    if (text.starts_with("ptwopdb data 3")) {
+      CHECK(refused.error().message.find("format 3 (made by ptwopd 7.7.7)") != std::string::npos);
+      CHECK(refused.error().message.find("reads format 2") != std::string::npos);
     }
   }
   std::filesystem::remove(format);
