@@ -7,13 +7,17 @@
 namespace ptwop::engine {
 namespace {
 
-constexpr size_t kJobsMax = 16;    ///< In one channel.
-constexpr size_t kBlocksMax = 24;  ///< Asked for or here, of all channels: at most 1 MiB each.
-constexpr size_t kWindow = 12;     ///< …of one job.
-constexpr size_t kSlotsMax = 4096;
+constexpr size_t kJobsMax = 16;         ///< In one channel…
+constexpr size_t kPeerJobsMax = 8;      ///< …of them by the roots of one peer.
+constexpr size_t kBlocksMax = 24;       ///< Asked for or here, of all channels: at most 1 MiB each.
+constexpr size_t kWindow = 12;          ///< …of one job.
+constexpr size_t kSlotsMax = 16 << 10;  ///< A large pack may have 12,800 links.
+constexpr unsigned kDepthMax = list::kLevelsMax + 1;
 constexpr unsigned kTriesMax = 3;
+constexpr uint64_t kStalledMs = 12'000;
+constexpr uint64_t kGrantMs = 250, kGrantMsMax = 10'000;
 constexpr uint64_t kFailedMs = 2'000;
-constexpr unsigned kBackoffMax = 5;
+constexpr unsigned kBackoffMax = 7;
 constexpr size_t kFailedMax = 1024;
 
 }  // namespace
@@ -25,15 +29,29 @@ uint64_t Bulk::held(const list::ListId& list) const {
   return it == lists_.holdings().end() ? 0 : it->second.position.number;
 }
 
-bool Bulk::fetch(const list::ListId& list, const ipld::Cid& root, uint64_t number) {
-  if (jobs_.contains(list)) return true;
-  if (jobs_.size() >= kJobsMax) return false;
-  if (const auto it = failed_.find(list);
-      it != failed_.end() && world_.now_ms() < it->second.until_ms)
-    return false;
+bool Bulk::is_penalised(const list::ListId& list, const list::PublicKey& peer) const {
+  const auto it = failed_.find({list, peer});
+  return it != failed_.end() && world_.now_ms() < it->second.until_ms;
+}
+
+bool Bulk::fetch(const list::ListId& list, const list::PublicKey& peer, const ipld::Cid& root,
+                 uint64_t number) {
+  if (const auto job = jobs_.find(list); job != jobs_.end()) {
+    if (world_.now_ms() - job->second.moved_ms < kStalledMs || PTWOP_MUTANT(bulk_for_ever))
+      return true;
+    if (job->second.peer == peer || is_penalised(list, peer)) return false;
+    end(job, true);
+  }
+  if (jobs_.size() >= kJobsMax || is_penalised(list, peer)) return false;
+  const auto same = std::count_if(jobs_.begin(), jobs_.end(),
+                                  [&](const auto& job) { return job.second.peer == peer; });
+  if (static_cast<size_t>(same) >= kPeerJobsMax) return false;
   Job& job = jobs_[list];
+  job.peer = peer;
   job.number = number;
-  job.slots.push_back({Kind::root, 1, number, root, false, false, {}, {}, 0});
+  job.moved_ms = world_.now_ms();
+  Slot& slot = job.slots.emplace_back(Slot{Kind::root, 1, number});
+  slot.cid = root;
   ask(job);
   return true;
 }
@@ -53,17 +71,21 @@ void Bulk::ask(Job& job) {
 }
 
 void Bulk::drop_slot(Slot& slot) {
+  if (PTWOP_MUTANT(budget_not_given_back)) return;
   if (slot.asked || (slot.here && slot.kind != Kind::items)) --world_.bulk_blocks;
 }
 
 void Bulk::end(Jobs::iterator job, bool failed) {
   for (Slot& slot : job->second.slots) drop_slot(slot);
   std::erase_if(asked_, [&](const auto& item) { return item.second == job->first; });
-  if (!failed) {
-    failed_.erase(job->first);
+  if (const std::pair key{job->first, job->second.peer}; !failed) {
+    failed_.erase(key);
   } else {
-    if (failed_.size() >= kFailedMax) failed_.clear();
-    Failed& f = failed_[job->first];
+    if (failed_.size() >= kFailedMax && !failed_.contains(key))
+      failed_.erase(std::min_element(
+          failed_.begin(), failed_.end(),
+          [](const auto& a, const auto& b) { return a.second.until_ms < b.second.until_ms; }));
+    Failed& f = failed_[key];
     f.until_ms = world_.now_ms() + (kFailedMs << std::min(f.times++, kBackoffMax));
   }
   jobs_.erase(job);
@@ -89,9 +111,10 @@ void Bulk::on_block(const ipld::Cid& cid, const Result<Bytes>& block) {
       if (good) {
         slot.here = true;
         slot.block = *block;
+        job->second.moved_ms = world_.now_ms();
       } else {
         --world_.bulk_blocks;
-        failed |= ++slot.tries >= kTriesMax;
+        failed |= ++slot.tries >= kTriesMax && !PTWOP_MUTANT(bulk_for_ever);
       }
     }
     if (failed)
@@ -101,10 +124,12 @@ void Bulk::on_block(const ipld::Cid& cid, const Result<Bytes>& block) {
   }
 }
 
-bool Bulk::ready() const {
-  return std::any_of(jobs_.begin(), jobs_.end(), [](const auto& item) {
-    return !item.second.slots.empty() && item.second.slots.front().here;
-  });
+uint64_t Bulk::due_ms() const {
+  uint64_t at = UINT64_MAX;
+  for (const auto& [list, job] : jobs_)
+    if (!job.slots.empty() && job.slots.front().here)
+      at = std::min(at, std::max(job.waits_until_ms, world_.now_ms()));
+  return at;
 }
 
 void Bulk::advance(const access::Membership& membership) {
@@ -121,12 +146,9 @@ void Bulk::advance(const access::Membership& membership) {
 
 // Opens what stands first until one run of nodes was taken in.
 bool Bulk::step(const list::ListId& list, Job& job, const access::Membership& membership) {
+  if (world_.now_ms() < job.waits_until_ms) return true;
   while (!job.slots.empty() && job.slots.front().here) {
-    if (Slot& front = job.slots.front(); front.kind == Kind::items) {
-      Slot items = std::move(front);
-      job.slots.pop_front();
-      return take_items(list, std::move(items), membership);
-    }
+    if (job.slots.front().kind == Kind::items) return take_items(list, job, membership);
     if (!open_front(list, job)) return false;
   }
   return true;
@@ -137,22 +159,27 @@ bool Bulk::open_front(const list::ListId& list, Job& job) {
   Slot front = std::move(job.slots.front());
   drop_slot(front);
   job.slots.pop_front();
+  if (front.depth > kDepthMax) return false;
   const uint64_t here = held(list);
   std::vector<Slot> inner;
+  const auto add = [&](Kind kind, uint64_t first, uint64_t last, const ipld::Cid& cid) {
+    inner.push_back(Slot{kind, first, last});
+    inner.back().cid = cid;
+    inner.back().depth = front.depth + 1;
+    inner.back().here = kind == Kind::items;
+  };
   const auto add_runs = [&](const std::vector<list::Run>& runs) {
     for (const list::Run& run : runs)
-      if (run.last.number > here)
-        inner.push_back({Kind::runs, run.first, run.last.number, run.cid, false, false, {}, {}, 0});
+      if (run.last.number > here) add(Kind::runs, run.first, run.last.number, run.cid);
   };
   const auto add_items = [&](std::vector<Bytes> items, uint64_t first) {
     for (size_t i = 0; i < items.size(); ++i) {
       const uint64_t number = first + i;
       if (number <= here) continue;
       if (const ipld::Cid cid = list::linked(items[i]); cid) {
-        inner.push_back({Kind::node, number, number, cid, false, false, {}, {}, 0});
+        add(Kind::node, number, number, cid);
       } else {
-        if (inner.empty() || inner.back().kind != Kind::items)
-          inner.push_back({Kind::items, number, number, {}, false, true, {}, {}, 0});
+        if (inner.empty() || inner.back().kind != Kind::items) add(Kind::items, number, number, {});
         inner.back().last = number;
         inner.back().items.push_back(std::move(items[i]));
       }
@@ -161,8 +188,8 @@ bool Bulk::open_front(const list::ListId& list, Job& job) {
   switch (front.kind) {
     case Kind::root: {
       auto root = list::decode_root(front.block);
-      if (!root || root->channel != channel_ || root->list != list ||
-          root->position.number != front.last)
+      if (!root || root->position.number != front.last) return false;
+      if ((root->channel != channel_ || root->list != list) && !PTWOP_MUTANT(bulk_of_any_list))
         return false;
       for (size_t level = root->levels.size(); level-- > 0;) add_runs(root->levels[level]);
       const uint64_t first = root->position.number - root->tail.size() + 1;
@@ -183,7 +210,7 @@ bool Bulk::open_front(const list::ListId& list, Job& job) {
       break;
     }
     case Kind::node:
-      inner.push_back({Kind::items, front.first, front.last, {}, false, true, {}, {}, 0});
+      add(Kind::items, front.first, front.last, {});
       inner.back().items.push_back(std::move(front.block));
       break;
     case Kind::items:
@@ -195,16 +222,26 @@ bool Bulk::open_front(const list::ListId& list, Job& job) {
   return true;
 }
 
-bool Bulk::take_items(const list::ListId& list, Slot slot, const access::Membership& membership) {
+bool Bulk::take_items(const list::ListId& list, Job& job, const access::Membership& membership) {
+  const Slot& slot = job.slots.front();
   std::vector<Arrived> run;
   for (size_t i = 0; i < slot.items.size(); ++i) {
     auto node = list::decode(slot.items[i]);
-    if (!node || node->channel != channel_ || node->id != list || node->number != slot.first + i)
+    if (!node || node->number != slot.first + i) return false;
+    if ((node->channel != channel_ || node->id != list) && !PTWOP_MUTANT(bulk_of_any_list))
       return false;
-    run.push_back({std::move(*node), std::move(slot.items[i])});
+    if (lists_.awaits_grant(*node, membership)) {
+      job.waits_until_ms = world_.now_ms() + kGrantMs;
+      return world_.now_ms() - job.moved_ms < kGrantMsMax;
+    }
+    run.push_back({std::move(*node), slot.items[i], PTWOP_MUTANT(bulk_unsigned)});
   }
+  const uint64_t last = slot.last;
+  job.slots.pop_front();
+  job.moved_ms = world_.now_ms();
+  world_.stats.nodes_fetched += run.size();
   lists_.offer_run(list, std::move(run), membership);
-  return held(list) >= slot.last;
+  return held(list) >= last;
 }
 
 }  // namespace ptwop::engine

@@ -20,15 +20,18 @@ class Bulk {
   Bulk(const Bulk&) = delete;
   Bulk& operator=(const Bulk&) = delete;
 
-  /// A root of a list that is missing here. True if the list is being fetched by it, or by another.
-  bool fetch(const list::ListId& list, const ipld::Cid& root, uint64_t number);
+  /// A root of a list that is missing here, as `peer` named it. True if the list is being fetched
+  /// by it, or by another; false as long as nothing comes that way: then it is to be asked for.
+  bool fetch(const list::ListId& list, const list::PublicKey& peer, const ipld::Cid& root,
+             uint64_t number);
   bool wants(const ipld::Cid& cid) const { return asked_.contains(cid); }
   void on_block(const ipld::Cid& cid, const Result<Bytes>& block);
   /// Takes in what is here, a bounded part of it in one turn, and asks for what comes next.
   void advance(const access::Membership& membership);
-  /// More of what is here can be taken in.
-  bool ready() const;
-  bool running() const { return !jobs_.empty(); }
+  /// When more of what is here can be taken in (mono).
+  uint64_t due_ms() const;
+  bool fetches(const list::ListId& list) const { return jobs_.contains(list); }
+  size_t jobs() const { return jobs_.size(); }
   /// Kubo went away, and with it what was on its way.
   void stop();
 
@@ -40,14 +43,18 @@ class Bulk {
     Kind kind;
     uint64_t first = 0, last = 0;
     ipld::Cid cid;
+    unsigned depth = 0;  ///< Below the root.
     bool asked = false, here = false;
     Bytes block;
     std::vector<Bytes> items;  ///< Kind items.
     unsigned tries = 0;
   };
   struct Job {
-    uint64_t number = 0;  ///< Of the root.
+    list::PublicKey peer;  ///< Who named the root…
+    uint64_t number = 0;   ///< …and up to where it goes.
     std::deque<Slot> slots;
+    uint64_t moved_ms = 0;        ///< When something last came (mono).
+    uint64_t waits_until_ms = 0;  ///< What is here has to wait for the list's grant.
   };
   struct Failed {
     uint64_t until_ms = 0;  ///< mono
@@ -57,10 +64,11 @@ class Bulk {
   /// False: the job came to nothing.
   bool step(const list::ListId& list, Job& job, const access::Membership& membership);
   bool open_front(const list::ListId& list, Job& job);
-  bool take_items(const list::ListId& list, Slot slot, const access::Membership& membership);
+  bool take_items(const list::ListId& list, Job& job, const access::Membership& membership);
   void ask(Job& job);
   void drop_slot(Slot& slot);
   void end(Jobs::iterator job, bool failed);
+  bool is_penalised(const list::ListId& list, const list::PublicKey& peer) const;
   uint64_t held(const list::ListId& list) const;
 
   World& world_;
@@ -68,7 +76,8 @@ class Bulk {
   Lists& lists_;
   Jobs jobs_;
   std::multimap<ipld::Cid, list::ListId> asked_;  ///< Blocks on their way, and for which list.
-  std::map<list::ListId, Failed> failed_;
+  /// Whose root of a list came to nothing: another's is tried first.
+  std::map<std::pair<list::ListId, list::PublicKey>, Failed> failed_;
 };
 
 }  // namespace ptwop::engine

@@ -87,12 +87,13 @@ Result<void> Channel::load() {
 uint64_t Channel::due_ms() const {
   if (aside_) return UINT64_MAX;
   const uint64_t now = world_.now_ms();
-  if (bulk_.ready() && membership_) return now;
+  const uint64_t bulk_due_ms = membership_ ? bulk_.due_ms() : UINT64_MAX;
   const bool waits = lists_.waiting() > 0 ||
                      std::any_of(awaited_.begin(), awaited_.end(), [now](const auto& item) {
                        return now - item.second.since_ms < limits::kSeenWaitMs + kWaitingTickMs;
                      });
-  const uint64_t soon = waits || repeating() ? now + kWaitingTickMs : UINT64_MAX;
+  const uint64_t soon =
+      std::min(waits || repeating() ? now + kWaitingTickMs : UINT64_MAX, bulk_due_ms);
   if (!world_.kubo.connected || !world_.kubo.pubsub) return soon;
   return std::min(soon, talk_.replicator().next_tick_ms());
 }
@@ -429,6 +430,7 @@ void Channel::add_to(EngineStats& stats) const {
   stats.awaited += awaited_.size();
   stats.strays += strays_.size();
   stats.fetching += talk_.fetching();
+  stats.bulk_jobs += bulk_.jobs();
   stats.accounts += talk_.accounts();
   stats.wanted += replicator.wanted();
   stats.peers += replicator.peers().size();

@@ -138,7 +138,7 @@ void Engine::leave(const std::string& name, Done<bool> done) {
   for (const Table table : {Table::nodes, Table::state, Table::index, Table::outbox})
     if (!PTWOP_MUTANT(leave_keeps_nodes) || table != Table::nodes)
       world.txn.erase_prefix(table, channel_prefix(number));
-  for (const char kind : {'a', 'l', 'f', 'p', 'r'})
+  for (const char kind : {'a', 'l', 'f', 'r'})
     world.txn.erase_prefix(Table::meta, meta_key(kind, number));
   world.txn.erase(Table::meta, meta_key('c', number));
   world.must_sync = true;
@@ -276,6 +276,7 @@ EngineStats Engine::stats() const {
   EngineStats stats = impl_->world.stats;
   stats.outbox = impl_->outbox.count();
   stats.pins = impl_->pins.count();
+  stats.bulk_blocks = impl_->world.bulk_blocks;
   stats.waiters = impl_->waiters.size();
   for (const auto& [number, channel] : impl_->channels) {
     channel->add_to(stats);
@@ -319,7 +320,7 @@ void Engine::on_pinned(const ipld::Cid& cid, bool ok) {
   if (!lacking) return;
   log::warn("engine", "Kubo could not pin a channel: what it lost is put once more",
             {{"channel", *lacking}});
-  impl_->outbox.start_over(*lacking);
+  if (!PTWOP_MUTANT(lost_blocks_stay_lost)) impl_->outbox.start_over(*lacking);
 }
 
 void Engine::on_kubo(KuboState state) {

@@ -63,8 +63,11 @@ struct EngineStats {
   uint64_t writes = 0, nodes_written = 0, nodes_received = 0, turns = 0;
   uint64_t messages_sent = 0, messages_received = 0;
   uint64_t blocks_put = 0, blocks_fetched = 0;
+  uint64_t nodes_fetched = 0;  ///< In packs.
   uint64_t bytes_sent = 0, bytes_received = 0;
   uint64_t waiting_nodes = 0, outbox = 0, pins = 0, outgoing = 0, waiters = 0;
+  /// Lists being fetched by their roots, and blocks of them on their way or not opened yet.
+  uint64_t bulk_jobs = 0, bulk_blocks = 0;
   /// What is kept for others and of them now, each bounded: answers to send, lists of which nodes
   /// wait, lists that nodes had seen, nodes of own forked lists, large nodes asked for, lists asked
   /// for, peers, what the one that said most said that it holds, and who pays for what it sends.

@@ -301,10 +301,10 @@ Result<uint64_t> Channel::lacking(const list::ListId& list, const ListRecord& re
 
 void Channel::tick() {
   if (aside_) return;
-  talk_.tick(membership_.has_value(),
-             [this](const list::ListId& list, const ipld::Cid& root, uint64_t number) {
-               return membership_ && bulk_.fetch(list, root, number);
-             });
+  talk_.tick(membership_.has_value(), [this](const list::ListId& list, const list::PublicKey& peer,
+                                             const ipld::Cid& root, uint64_t number) {
+    return membership_ && bulk_.fetch(list, peer, root, number);
+  });
   if (membership_) seek_branches();
 }
 

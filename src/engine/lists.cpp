@@ -131,6 +131,7 @@ void Lists::offer_run(const list::ListId& id, std::vector<Arrived> run,
   const ListState* state = find(id);
   const uint64_t held = state ? state->record.held.number : 0;
   if ((state && state->record.cut) || run.front().node.number > held + 1) return;
+  const uint64_t first = run.front().node.number, last = run.back().node.number;
   for (Arrived& arrived : run) {
     const uint64_t number = arrived.node.number;
     if (number <= held) {
@@ -146,7 +147,16 @@ void Lists::offer_run(const list::ListId& id, std::vector<Arrived> run,
     waiting.nodes.emplace(number, std::move(arrived));
   }
   drain(id, membership);
-  if (!find(id)) drop_all(id);
+  // Far more than may wait may be left of it.
+  for (uint64_t number = first; number <= last && waiting_.contains(id); ++number) drop(id, number);
+}
+
+bool Lists::awaits_grant(const list::Node& first, const access::Membership& membership) const {
+  if (first.number != 1 || lists_.contains(first.id)) return false;
+  const auto granting = first.grant ? lists_.find(first.grant->list) : lists_.end();
+  const auto admitted = membership.admits(
+      first, granting == lists_.end() ? list::Position{} : granting->second.record.applied);
+  return !admitted && admitted.error().code == Code::no_manifest;
 }
 
 // We wrote this, somewhere else, and it is cut off. If we hold it as well it is known already.
@@ -409,7 +419,9 @@ void Lists::set_applied(ListState& state, const list::ListId& id, list::Position
 
 void Lists::set_root(const list::ListId& id, uint64_t number, const ipld::Cid& root) {
   const auto it = holdings_.find(id);
-  if (it == holdings_.end() || (it->second.cut && number >= it->second.cut)) return;
+  if (it == holdings_.end() ||
+      (it->second.cut && number >= it->second.cut && !PTWOP_MUTANT(pack_beyond_cut)))
+    return;
   it->second.root_number = number;
   it->second.root = root;
 }
@@ -418,14 +430,22 @@ std::vector<ipld::Cid> Lists::roots() const {
   std::vector<ipld::Cid> out;
   for (const auto& [id, held] : holdings_)
     if (held.root) out.push_back(held.root);
+  if (PTWOP_MUTANT(pin_misses_a_list) && !out.empty()) out.pop_back();
   return out;
 }
 
-std::map<list::ListId, uint64_t> Lists::take_packable() {
+std::map<list::ListId, uint64_t> Lists::take_packable(
+    const std::function<bool(const list::ListId&)>& later) {
   std::map<list::ListId, uint64_t> out;
   for (const list::ListId& id : std::exchange(to_pack_, {})) {
+    if (later(id)) {
+      to_pack_.insert(id);
+      continue;
+    }
     const ListRecord& record = lists_.at(id).record;
-    out[id] = record.cut ? std::min(record.held.number, record.cut - 1) : record.held.number;
+    out[id] = record.cut && !PTWOP_MUTANT(pack_beyond_cut)
+                  ? std::min(record.held.number, record.cut - 1)
+                  : record.held.number;
   }
   return out;
 }

@@ -1,6 +1,7 @@
 // The lists of one channel: what is held of each, what waits, and every check a node must pass
 // before it is held.
 #pragma once
+#include <functional>
 #include <map>
 #include <set>
 #include <vector>
@@ -51,6 +52,8 @@ class Lists {
   /// because more of the list is missing or its grant is, does not wait.
   void offer_run(const list::ListId& id, std::vector<Arrived> run,
                  const access::Membership& membership);
+  /// The first node of a list that is not held yet, and the grant that it names is not here.
+  bool awaits_grant(const list::Node& first, const access::Membership& membership) const;
   /// Tries what waits again: a grant came, time passed.
   void retry(const access::Membership& membership);
 
@@ -81,8 +84,10 @@ class Lists {
   /// The newest root of a list that is in Kubo.
   void set_root(const list::ListId& id, uint64_t number, const ipld::Cid& root);
   std::vector<ipld::Cid> roots() const;
-  /// Lists that grew or were cut, and up to where they may be packed: nodes that may count.
-  std::map<list::ListId, uint64_t> take_packable();
+  /// Lists that grew or were cut, and up to where they may be packed: nodes that may count. Those
+  /// that are to be packed `later` stay.
+  std::map<list::ListId, uint64_t> take_packable(
+      const std::function<bool(const list::ListId&)>& later);
   uint64_t waiting() const { return waiting_count_; }
   size_t waiting_lists() const { return waiting_.size(); }
   bool waits(const list::ListId& list) const { return waiting_.contains(list); }

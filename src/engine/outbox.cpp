@@ -101,7 +101,8 @@ void Outbox::held(uint32_t channel, const ipld::Cid& cid, const list::ListId& li
   missing_ += shelf.missing();
   if (number < shelf.rooted.number) {  // it was cut since: what lies beyond must not be packed
     set_rooted(shelf, {}, {});
-    shelf.sending = false;  // and what is on its way does not count
+    shelf.sending = 0;  // and what is on its way does not count
+    shelf.again = 0;
     saved_[key].clear();
   }
   if (shelf.missing() == 0)
@@ -114,10 +115,13 @@ void Outbox::held(uint32_t channel, const ipld::Cid& cid, const list::ListId& li
 void Outbox::start_over(uint32_t channel) {
   for (auto it = shelves_.lower_bound({channel, {}});
        it != shelves_.end() && it->first.first == channel; ++it) {
-    set_rooted(it->second, {}, {});
-    it->second.sending = false;
+    Shelf& shelf = it->second;
+    if (shelf.rooted.number < shelf.again) continue;  // it is long, and not through yet
+    shelf.again = shelf.held;
+    set_rooted(shelf, {}, {});
+    shelf.sending = 0;
     saved_[it->first].clear();
-    set_due(it->first, it->second, it->second.missing() ? world_.now_ms() + kFreshMs : 0);
+    set_due(it->first, shelf, shelf.missing() ? world_.now_ms() + kFreshMs : 0);
   }
 }
 
@@ -126,8 +130,9 @@ void Outbox::on_online() { failures_ = 0; }
 void Outbox::on_offline() {
   for (const auto& [ticket, batch] : std::exchange(batches_, {}))
     for (const Step& step : batch.steps)
-      if (const auto it = shelves_.find(step.key); it != shelves_.end() && it->second.sending) {
-        it->second.sending = false;
+      if (const auto it = shelves_.find(step.key);
+          it != shelves_.end() && it->second.sending == ticket) {
+        it->second.sending = 0;
         set_due(step.key, it->second, world_.now_ms() + kRetryMs);
       }
   in_flight_ = 0;
@@ -140,6 +145,7 @@ void Outbox::drain() {
   Batch batch;
   std::vector<Block> blocks;
   size_t bytes = 0;
+  const uint64_t ticket = world_.tickets + 1;
   while (in_flight_ < kInFlightMax && bytes < kTurnBytesMax && !due_.empty() &&
          due_.begin()->first <= now) {
     const Key key = due_.begin()->second;
@@ -150,12 +156,12 @@ void Outbox::drain() {
       if (!PTWOP_MUTANT(unreadable_is_gone)) set_due(key, shelf, now + kRootMs);
       continue;
     }
-    shelf.sending = true;
+    shelf.sending = ticket;
     batch.steps.push_back(std::move(*step));
   }
   if (blocks.empty()) return;
   ++in_flight_;
-  const uint64_t ticket = ++world_.tickets;
+  world_.tickets = ticket;
   batches_[ticket] = std::move(batch);
   world_.stats.blocks_put += blocks.size();
   world_.ports.blocks.put(ticket, std::move(blocks));
@@ -176,13 +182,17 @@ Result<Outbox::Step> Outbox::advance(const Key& key, const Shelf& shelf, std::ve
       record = stored.value_or("");
     }
     PTWOP_TRY(last, decode(record));
+    if (PTWOP_MUTANT(packs_by_step)) last.packed.levels = {{{1, shelf.rooted, shelf.root}}};
   }
   std::map<ipld::Cid, Bytes> made;
   const auto read = [&, channel = channel, &list = list](
                         uint64_t first, uint64_t end, const std::function<bool(BytesView)>& use) {
+    // One that is missing ends it: what comes after would stand in its place.
     return store.scan(Table::nodes, node_key(channel, list, first),
                       after_prefix(node_key(channel, list, end)), false,
-                      [&](BytesView, BytesView node) { return use(node); });
+                      [&](BytesView at, BytesView node) {
+                        return at == node_key(channel, list, first++) && use(node);
+                      });
   };
   list::Packer packer(
       last.packed,
@@ -219,6 +229,7 @@ Result<Outbox::Step> Outbox::advance(const Key& key, const Shelf& shelf, std::ve
                         packer.tail()};
   Bytes block = list::encode(root);
   const ipld::Cid cid = ipld::Cid::of(block);
+  if (PTWOP_MUTANT(root_without_packs)) made.clear();
   for (auto& [name, content] : made) out.push_back({name, std::move(content)});
   out.push_back({cid, std::move(block)});
   return Step{key, root.position, cid, encode(root.position, cid, root.levels),
@@ -260,9 +271,11 @@ Outbox::Stored Outbox::on_stored(uint64_t ticket, bool ok) {
   }
   for (Step& step : batch.steps) {
     const auto found = shelves_.find(step.key);
-    if (found == shelves_.end() || !found->second.sending) continue;  // left, or cut, meanwhile
+    if (found == shelves_.end() || !found->second.sending ||
+        (found->second.sending != ticket && !PTWOP_MUTANT(any_ticket_counts)))
+      continue;  // left, or cut, meanwhile
     Shelf& shelf = found->second;
-    shelf.sending = false;
+    shelf.sending = 0;
     if (!ok) {
       set_due(step.key, shelf, now + (kRetryMs << std::min(failures_, kBackoffMax)));
       continue;

@@ -58,7 +58,8 @@ class Outbox {
     ipld::Cid root;
     uint64_t due_ms = 0;  ///< mono; 0: all of it is in Kubo, or on its way
     uint64_t rooted_ms = 0;
-    bool sending = false;
+    uint64_t sending = 0;  ///< The ticket of what is on its way; 0: nothing that counts.
+    uint64_t again = 0;    ///< Kubo lost blocks of it: up to here they are put once more.
     uint64_t missing() const { return held - std::min(held, rooted.number); }
   };
   struct Step {

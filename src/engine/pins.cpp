@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/mutant.h"
 #include "engine/records.h"
 #include "ipld/dag_cbor.h"
 
@@ -67,13 +68,15 @@ uint64_t Pins::due_ms() const {
   if (!world_.kubo.connected) return at;
   for (const uint32_t channel : wished_)
     if (const Pin& pin = pins_.at(channel); !pin.under_way) at = std::min(at, pin.due_ms);
+  for (const auto& [channel, pin] : pins_)
+    if (pin.left) at = world_.now_ms();
   return at;
 }
 
 size_t Pins::count() const {
   return wished_.size() +
          static_cast<size_t>(std::count_if(pins_.begin(), pins_.end(), [this](const auto& item) {
-           return item.second.under_way && !wished_.contains(item.first);
+           return item.second.left || (item.second.under_way && !wished_.contains(item.first));
          }));
 }
 
@@ -85,13 +88,18 @@ void Pins::prepare(uint32_t channel, const ipld::Cid& manifest, BytesView manife
   if (block.cid == pin.next && pin.done) return;
   if (block.cid != pin.next) {
     if (pin.next) pin.old.push_back(pin.next);
-    if (pin.old.size() > kOldMax) pin.old.erase(pin.old.begin());
+    std::erase(pin.old, block.cid);  // it is what it was before
+    if (pin.old.size() > kOldMax) {  // the first is the one that is surely pinned
+      world_.ports.blocks.unpin(pin.old[1]);
+      pin.old.erase(pin.old.begin() + 1);
+    }
     pin.next = block.cid;
     ipld::CborWriter w;
     w.array(pin.old.size() + 1);
     for (const ipld::Cid& cid : pin.old) w.bytes(cid.bytes());
     w.bytes(pin.next.bytes());
     world_.txn.put(Table::meta, meta_key('p', channel), w.take());
+    if (!PTWOP_MUTANT(pin_unrecorded)) world_.must_keep = true;  // before Kubo pins it
   }
   pin.done = false;
   pin.under_way = true;
@@ -119,9 +127,11 @@ void Pins::on_stored(uint64_t ticket, bool ok) {
   if (it == puts_.end()) return;
   const auto found = pins_.find(it->second);
   puts_.erase(it);
-  if (found == pins_.end()) return;
+  if (found == pins_.end() || !found->second.under_way) return;
   Pin& pin = found->second;
-  if (ok) return world_.ports.blocks.pin(pin.old.empty() ? ipld::Cid{} : pin.old.back(), pin.next);
+  if (ok)
+    return world_.ports.blocks.pin(
+        pin.old.empty() || PTWOP_MUTANT(old_pin_stays) ? ipld::Cid{} : pin.old.back(), pin.next);
   fail(found->first, pin);
 }
 
@@ -151,10 +161,26 @@ std::optional<uint32_t> Pins::on_pinned(const ipld::Cid& cid, bool ok) {
 void Pins::release(uint32_t channel) {
   const auto it = pins_.find(channel);
   if (it == pins_.end()) return;
-  for (const ipld::Cid& cid : it->second.old) world_.ports.blocks.unpin(cid);
-  if (it->second.next) world_.ports.blocks.unpin(it->second.next);
-  pins_.erase(it);
+  Pin& pin = it->second;
+  pin.left = true;
+  pin.under_way = false;
+  pin.blocks.clear();
   wished_.erase(channel);
+}
+
+void Pins::release_left() {
+  if (!world_.kubo.connected) return;
+  for (auto it = pins_.begin(); it != pins_.end();) {
+    const auto& [channel, pin] = *it;
+    if (!pin.left) {
+      ++it;
+      continue;
+    }
+    for (const ipld::Cid& cid : pin.old) world_.ports.blocks.unpin(cid);
+    if (pin.next) world_.ports.blocks.unpin(pin.next);
+    world_.txn.erase(Table::meta, meta_key('p', channel));
+    it = pins_.erase(it);
+  }
 }
 
 void Pins::on_online() {
@@ -162,6 +188,7 @@ void Pins::on_online() {
   for (auto& [channel, pin] : pins_) {
     pin.done = pin.under_way = false;
     pin.blocks.clear();
+    if (pin.left) continue;
     wished_.erase(channel);
     wish_at(channel, pin, world_.now_ms());
   }

@@ -30,7 +30,16 @@ class Pins {
                const std::vector<ipld::Cid>& roots);
   void send();    ///< After the commit: what was prepared goes to Kubo…
   void cancel();  ///< …or it failed.
+  /// The channel was left: what is pinned of it is released when Kubo is there, also after a
+  /// restart.
   void release(uint32_t channel);
+  /// Releases what is left of the channels that are not among these.
+  template <class Channels>
+  void release_others(const Channels& channels) {
+    for (auto& [channel, pin] : pins_)
+      if (!channels.contains(channel)) release(channel);
+  }
+  void release_left();  ///< In a turn, before the commit.
   void on_stored(uint64_t ticket, bool ok);
   /// Gives a channel that Kubo could not pin twice: it has not got all of its blocks.
   std::optional<uint32_t> on_pinned(const ipld::Cid& cid, bool ok);
@@ -42,6 +51,7 @@ class Pins {
     std::vector<ipld::Cid> old;  ///< May be pinned; released when `next` is.
     bool done = false;
     bool under_way = false;
+    bool left = false;    ///< Its channel is.
     uint64_t due_ms = 0;  ///< mono
     uint64_t changed_ms = 0;
     std::vector<Block> blocks;  ///< Prepared, to be sent.

@@ -86,6 +86,7 @@ Result<void> Engine::Impl::load() {
     if (!PTWOP_MUTANT(drop_outbox_at_start)) pack(*channel);
   }
   show_roots(roots);
+  pins.release_others(channels);
   channels_changed = true;
   return {};
 }
@@ -334,8 +335,8 @@ void Engine::Impl::conclude(const std::set<uint32_t>& settled) {
 void Engine::Impl::pack(Channel& channel) {
   if (channel.membership() && !pins.knows(channel.view()->number))
     pins.wish(channel.view()->number);
-  if (channel.bulk().running()) return;  // first things first
-  for (const auto& [list, number] : channel.lists().take_packable())
+  const auto later = [&](const list::ListId& list) { return channel.bulk().fetches(list); };
+  for (const auto& [list, number] : channel.lists().take_packable(later))
     outbox.held(channel.view()->number, channel.cid(), list, number);
 }
 
@@ -349,6 +350,7 @@ void Engine::Impl::show_roots(const std::vector<Rooted>& roots) {
 }
 
 void Engine::Impl::prepare_pins() {
+  pins.release_left();
   for (const uint32_t number : pins.due()) {
     const auto it = channels.find(number);
     if (it == channels.end() || !it->second->membership() || it->second->aside())

@@ -375,14 +375,20 @@ bool Replicator::fetch_by_root(const list::ListId& list, const Wanted& wanted, u
   const uint64_t here = held(list);
   const uint64_t far = here + (here == 0 ? kFarBehindNew : kFarBehind);
   if (wanted.to < far || !wanted.cuts.empty()) return false;
-  const ClockEntry* best = nullptr;
+  std::vector<std::pair<const ClockEntry*, const list::PublicKey*>> named;
   for (const auto& [key, peer] : peers_) {
     if (!peer.member || now_ms - peer.last_seen_ms > kPeerFreshMs) continue;
     const auto known = peer.clock.find(list);
-    if (known == peer.clock.end() || !known->second.root) continue;
-    if (!best || known->second.root_number > best->root_number) best = &known->second;
+    if (known != peer.clock.end() && known->second.root && known->second.root_number >= far)
+      named.emplace_back(&known->second, &key);
   }
-  return best && best->root_number >= far && fetch(list, best->root, best->root_number);
+  // The one that goes furthest first; who names what comes to nothing keeps no other from serving.
+  std::stable_sort(named.begin(), named.end(), [](const auto& a, const auto& b) {
+    return a.first->root_number > b.first->root_number;
+  });
+  return std::any_of(named.begin(), named.end(), [&](const auto& item) {
+    return fetch(list, *item.second, item.first->root, item.first->root_number);
+  });
 }
 
 Replicator::Output Replicator::tick(uint64_t now_ms, bool need_manifest, const Fetch& fetch) {

@@ -90,8 +90,8 @@ class Replicator {
     std::vector<Want> wants;
   };
   /// Fetches a list by a root that a member named; false: it cannot be done so.
-  using Fetch =
-      std::function<bool(const list::ListId& list, const ipld::Cid& root, uint64_t number)>;
+  using Fetch = std::function<bool(const list::ListId& list, const list::PublicKey& peer,
+                                   const ipld::Cid& root, uint64_t number)>;
   /// What to send now. `need_manifest`: this replica has none yet. What is far behind is fetched by
   /// its root, and asked for only where that is not possible.
   Output tick(uint64_t now_ms, bool need_manifest, const Fetch& fetch);

@@ -76,12 +76,13 @@ void World::retry_requests(size_t who) {
 
 // --- clients -------------------------------------------------------------------------------------
 
-Bytes World::make_operation(const ChannelPlan& channel, size_t number, Random& random, bool hot) {
+Bytes World::make_operation(const ChannelPlan& channel, size_t number, Random& random, bool hot,
+                            std::optional<size_t> bytes) {
   const uint64_t value = next_value_++;
   const std::string key =
       hot ? fmt::format("k{}", random.below(4)) : fmt::format("key {}", random.below(200));
   ipld::CborWriter encoded;
-  const size_t padding = random.percent(1) ? kLargeBytes : random.below(120);
+  const size_t padding = random.percent(1) ? kLargeBytes : bytes ? *bytes : random.below(120);
   encoded.array(2).unsigned_integer(value).bytes(Bytes(padding, 'x'));
   if (channel.type == "count")
     return types::count_add_op(
@@ -116,6 +117,22 @@ void World::write(const Action& action) {
     at(now_ms_, action.who, [this, number] { submit(number); });
     if (random.percent(5))
       at(now_ms_ + random.below(5'000), action.who, [this, number] { submit(number); });
+  }
+}
+
+void World::burst(const Action& action) {
+  Random random(action.salt);
+  const ChannelPlan& channel = plan_.channels[action.channel];
+  const uint64_t gap_ms = plan_.turn_ms[action.who] + 4;
+  for (int64_t i = 0; i < action.a; ++i) {
+    Write write;
+    write.replica = action.who;
+    write.channel = action.channel;
+    write.operations.push_back(make_operation(channel, action.channel, random, random.percent(70),
+                                              random.below(action.b)));
+    writes_.push_back(std::move(write));
+    at(now_ms_ + static_cast<uint64_t>(i) * gap_ms, action.who,
+       [this, number = writes_.size() - 1] { submit(number); });
   }
 }
 
@@ -278,6 +295,8 @@ void World::act(const Action& action) {
   switch (action.act) {
     case Act::write:
       return write(action);
+    case Act::burst:
+      return burst(action);
     case Act::twins:
       return twins(action);
     case Act::wait:
@@ -334,7 +353,22 @@ void World::act(const Action& action) {
     case Act::kubo_slow:
     case Act::kubo_twice:
     case Act::kubo_lies:
+    case Act::kubo_withholds:
       return condition(action, who);
+    case Act::kubo_garbage:
+      return replica->pins.collect_garbage(replica->blocks);
+    case Act::kubo_loses: {
+      Random random(action.salt);
+      std::vector<ipld::Cid> all;  // in an order that is the same everywhere
+      for (const auto& [cid, block] : replica->blocks) all.push_back(cid);
+      std::sort(all.begin(), all.end());
+      for (const ipld::Cid& cid : all)
+        if (random.percent(static_cast<uint64_t>(action.a))) {
+          replica->blocks.erase(cid);
+          replica->pins.unpin(cid);
+        }
+      return replica->look_at_kubo(true);
+    }
     case Act::kubo_down:
     case Act::pubsub_off:
       return for_a_while([replica](bool) { replica->look_at_kubo(); });

@@ -1125,6 +1125,12 @@ std::string Checker::difference(const std::vector<size_t>& connected) const {
   return not_again(connected);
 }
 
+size_t Checker::known_channels(size_t replica) const {
+  const auto& mirrors = replicas_[replica].mirrors;
+  return static_cast<size_t>(std::count_if(mirrors.begin(), mirrors.end(),
+                                           [](const auto& m) { return m.second.has_manifest; }));
+}
+
 // No table has rows that nothing here explains.
 std::string Checker::rows(size_t replica) const {
   using engine::Table;
@@ -1132,6 +1138,7 @@ std::string Checker::rows(size_t replica) const {
   const Disk& disk = *subjects_[replica].disk;
   std::map<char, size_t> expected, there;
   expected['c'] = facts.mirrors.size();
+  expected['p'] = known_channels(replica);
   for (const auto& [number, mirror] : facts.mirrors) {
     expected['l'] += mirror.lists.size();
     for (const auto& [id, record] : mirror.lists) expected['f'] += record.cut > 0;
@@ -1140,8 +1147,7 @@ std::string Checker::rows(size_t replica) const {
   }
   for (const auto& [key, value] : disk.table(Table::meta))
     if (key.size() > 1) ++there[key[0]];
-  there.erase('r');                                          // requests are kept for a day
-  if (there['p'] <= facts.mirrors.size()) there.erase('p');  // whose manifest is here
+  there.erase('r');  // requests are kept for a day
   std::erase_if(expected, [](const auto& item) { return item.second == 0; });
   if (there != expected) {
     std::string out = "the meta table has";

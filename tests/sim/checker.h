@@ -107,6 +107,8 @@ class Checker {
   std::string shown(const ipld::Cid& cid) const;
   /// The roots of all lists that it holds nodes of, and what each is the root of.
   std::map<ipld::Cid, std::string> roots(size_t replica) const;
+  /// Channels of which it has the manifest.
+  size_t known_channels(size_t replica) const;
   /// Lists that it holds nodes of.
   size_t known_lists(size_t replica) const;
   /// Lists of which it holds nodes that had seen more than it could apply.

@@ -7,6 +7,7 @@
 #include "access/manifest.h"
 #include "base/limits.h"
 #include "ipld/dag_cbor.h"
+#include "list/pack.h"
 #include "types/count.h"
 #include "types/kv.h"
 #include "types/log.h"
@@ -364,9 +365,118 @@ void Hostile::forge(Random& random) {
   say(signer, std::move(nodes));
 }
 
+const Bytes* Hostile::block(const ipld::Cid& cid) const {
+  const auto it = offered_.find(cid);
+  return it == offered_.end() ? nullptr : &it->second;
+}
+
+ipld::Cid Hostile::offer(Bytes block) {
+  const ipld::Cid cid = ipld::Cid::of(block);
+  offered_[cid] = std::move(block);
+  return cid;
+}
+
+// Roots that lead nowhere, or to what must not be held.
+void Hostile::roots(Random& random, uint64_t kind) {
+  const ipld::Cid& channel = world_.channels_[channel_];
+  const auto& heads = world_.checker_->heads(channel);
+  if (heads.empty()) return;
+  const list::Node& victim = world_.checker_->find(random.pick(heads))->node;
+  list::At at = victim.at();
+  at.position.number += random.percent(50) ? 20 : 200;
+  ipld::Cid root;
+  list::Root lie{channel, at.list, at.position, {}, {}};
+  ipld::CborWriter noise;
+  noise.map(0);
+  // A chain of somebody's nodes, signed by the member. Whose it is said to be is in `first`.
+  const auto chain = [&](list::Node first, size_t count, size_t forged, size_t broken) {
+    std::vector<Bytes> blocks;
+    for (size_t i = 0; i < count; ++i) {
+      blocks.push_back(seal(first, i == forged ? stranger_ : member_, {operation(random, true)}));
+      world_.checker_->on_hostile_node(blocks.back());
+      first.prev = i + 1 == broken ? ipld::Cid::of("another") : first.cid;
+      first.grant.reset();
+      ++first.number;
+      ++first.time;
+    }
+    return blocks;
+  };
+  const auto name_chain = [&](const list::ListName& name, size_t count, size_t forged,
+                              size_t broken) {
+    list::Node node;
+    node.channel = channel;
+    node.list = name;
+    node.number = 1;
+    node.time = (kWallStartMs + world_.now_ms_) << 16;
+    node.grant = world_.checker_->grant_of(channel, name.writer);
+    at.list = list::list_id(channel, name);
+    at.position = {count, 1};
+    lie.list = at.list;
+    lie.position = at.position;
+    lie.tail = chain(node, count, forged, broken);
+  };
+  const list::ListName own{member_.key(), octets<list::Incarnation>(random), false};
+  switch (kind) {
+    case 0:  // that nobody has, of a list that is very long
+      root = ipld::Cid::of(Bytes(at.list.view()) + std::to_string(random.next()));
+      if (random.percent(30)) at.position.number = uint64_t{1} << 50;
+      break;
+    case 1: {  // another list's
+      const auto decoded = list::decode_root(world_.any_block(random));
+      if (!decoded) return;
+      root = offer(list::encode(*decoded));
+      at.position.number = decoded->position.number;
+      if (random.percent(70)) at.list = octets<list::ListId>(random);  // as if it were a new one
+      break;
+    }
+    case 2: {  // indexes below indexes, without an end
+      list::Run run{1, at.position, ipld::Cid::of("nothing")};
+      --run.last.number;
+      for (int depth = 0; depth < 100; ++depth) run.cid = offer(list::encode_index({run}));
+      lie.levels = {{}, {}, {run}};
+      lie.tail = {noise.out()};
+      root = offer(list::encode(lie));
+      break;
+    }
+    case 3: {  // packs of too few, of noise, or that nobody has
+      list::Run run{1, at.position, ipld::Cid::of(std::to_string(random.next()))};
+      --run.last.number;
+      if (random.percent(70))
+        run.cid = offer(list::encode_pack(std::vector<Bytes>(random.between(1, 300), noise.out())));
+      lie.levels = {{run}};
+      lie.tail = {noise.out()};
+      root = offer(list::encode(lie));
+      break;
+    }
+    case 4:  // nodes in an honest writer's name
+      name_chain({victim.list.writer, octets<list::Incarnation>(random), false}, 20, 99, 99);
+      root = offer(list::encode(lie));
+      break;
+    case 5:  // its own, of which the last is not signed
+      name_chain(own, 20, 19, 99);
+      root = offer(list::encode(lie));
+      break;
+    case 6:  // its own, of which one does not follow the one before
+      name_chain(own, 20, 99, 1 + random.below(18));
+      root = offer(list::encode(lie));
+      break;
+    default:  // its own, as they are; and of some more that are not there
+      name_chain(own, 20, 99, 99);
+      root = offer(list::encode(lie));
+      if (random.percent(50)) at.position.number += 100;
+  }
+  sync::ClockMessage clock;
+  clock.wall_ms = kWallStartMs + world_.now_ms_;
+  clock.has_manifest = true;
+  clock.entries.push_back({at, 0, at.position.number, root});
+  if (kind >= 4) clock.entries.back().root_number = lie.position.number;
+  say(member_, std::move(clock));
+}
+
 void Hostile::act(const Action& action) {
   Random random(action.salt);
   channel_ = action.channel;
+  if (action.a >= 64) return roots(random, static_cast<uint64_t>(action.a) - 64);
   const bool member = world_.plan_.channels[channel_].hostile_member;
   if (random.percent(5)) {
     ++boot_;

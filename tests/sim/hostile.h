@@ -2,6 +2,7 @@
 // said, know no key that was not given to them, and sign with their own.
 #pragma once
 #include <map>
+#include <unordered_map>
 #include <vector>
 
 #include "access/identity.h"
@@ -20,6 +21,8 @@ class Hostile {
   /// What goes by on a topic.
   void overhear(const ipld::Cid& channel, const Bytes& message);
   void act(const Action& action);
+  /// One of those that its roots lead to; none: it has not got it.
+  const Bytes* block(const ipld::Cid& cid) const;
 
  private:
   struct List {
@@ -35,6 +38,8 @@ class Hostile {
   void flood(Random& random);
   void claim(Random& random);
   void forge(Random& random);
+  void roots(Random& random, uint64_t kind);
+  ipld::Cid offer(Bytes block);
   List& own_list(Random& random, unsigned percent_new = 5);
   /// The next node of a list of the member's, not yet signed.
   list::Node next(List& list, Random& random);
@@ -49,7 +54,8 @@ class Hostile {
   std::map<size_t, std::vector<Bytes>> branches_;  ///< Of forks, by channel.
   std::map<ipld::Cid, std::vector<Bytes>> heard_;
   std::vector<std::pair<ipld::Cid, Bytes>> withheld_;
-  size_t channel_ = 0;  ///< Of the present action.
+  std::unordered_map<ipld::Cid, Bytes> offered_;  ///< Below its roots.
+  size_t channel_ = 0;                            ///< Of the present action.
   uint64_t count_ = 0;
   uint64_t boot_ = 1;
 };

@@ -128,6 +128,7 @@ SeedResult run_seed(const Options& options, uint64_t seed, bool explained) {
                  outcome.settle_ms,
                  outcome.acknowledged,
                  outcome.messages,
+                 outcome.fetched,
                  {}};
   if (outcome.failure) out.text = failure_of(options, plan, outcome);
   if (!out.failed && seed % kTwiceEvery == 0 && World(plan, false).run().digest != outcome.digest) {
@@ -157,6 +158,7 @@ int run_seeds(const Options& options) {
 
   size_t at = 0, passed = 0, failed = 0;
   uint64_t virtual_ms = 0, acknowledged = 0, messages = 0, settle_ms_max = 0;
+  uint64_t fetched = 0, with_packs = 0;
   const auto started = std::chrono::steady_clock::now();
   const auto seconds = [&] {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
@@ -179,6 +181,8 @@ int run_seeds(const Options& options) {
             virtual_ms += result.virtual_ms;
             acknowledged += result.acknowledged;
             messages += result.messages;
+            fetched += result.fetched;
+            with_packs += result.fetched > 0;
             settle_ms_max = std::max(settle_ms_max, result.settle_ms);
             ++(result.failed ? failed : passed);
             fmt::print("{}", result.text);
@@ -189,10 +193,12 @@ int run_seeds(const Options& options) {
           });
   fmt::print(
       "{} virtual seconds in {:.1f} s ({:.0f} a second and process, {} at a time); {} writes "
-      "acknowledged, {} messages; equal at most {:.1f} s after the faults\n",
+      "acknowledged, {} messages; {} nodes in packs, in {} seeds; equal at most {:.1f} s after the "
+      "faults\n",
       virtual_ms / 1000, seconds(),
       static_cast<double>(virtual_ms) / 1000 / seconds() / static_cast<double>(options.jobs),
-      options.jobs, acknowledged, messages, static_cast<double>(settle_ms_max) / 1000);
+      options.jobs, acknowledged, messages, fetched, with_packs,
+      static_cast<double>(settle_ms_max) / 1000);
   fmt::print("[suite] {} passed, {} failed, 0 skipped\n", passed, failed);
   return failed || !passed ? 1 : 0;
 }

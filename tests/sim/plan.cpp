@@ -8,11 +8,12 @@ namespace ptwop::sim {
 namespace {
 
 constexpr const char* kNames[] = {
-    "write",     "twins",        "wait",        "join",       "leave",       "grant",
-    "crash",     "stop",         "die",         "pause",      "copy",        "restore",
-    "disk full", "write errors", "read errors", "clock jump", "clock drift", "loss",
-    "duplicate", "delay",        "partition",   "kubo down",  "pubsub off",  "kubo errors",
-    "kubo slow", "kubo twice",   "kubo lies",   "kubo hangs", "hostile"};
+    "write",       "burst",        "twins",        "wait",        "join",       "leave",
+    "grant",       "crash",        "stop",         "die",         "pause",      "copy",
+    "restore",     "disk full",    "write errors", "read errors", "clock jump", "clock drift",
+    "loss",        "duplicate",    "delay",        "partition",   "kubo down",  "pubsub off",
+    "kubo errors", "kubo slow",    "kubo twice",   "kubo lies",   "kubo hangs", "withholds",
+    "garbage",     "loses blocks", "hostile"};
 
 constexpr uint64_t kSetUpMs = 300;
 constexpr int64_t kMinuteMs = 60'000;
@@ -42,6 +43,8 @@ class Planner {
     network();
     kubo();
     enemies();
+    random_ = Random(mix(plan_.seed, 0x62756c6b));
+    bulk();
     std::stable_sort(plan_.actions.begin(), plan_.actions.end(),
                      [](const Action& a, const Action& b) { return a.at_ms < b.at_ms; });
     return std::move(plan_);
@@ -257,6 +260,46 @@ class Planner {
     level(20, Act::kubo_slow, 30'000);
     level(20, Act::kubo_twice, 100);
     level(20, Act::kubo_lies, 100);
+  }
+
+  // More at once than is fetched node by node, and somebody who has not got it.
+  void bulk() {
+    if (random_.percent(40)) {
+      for (uint64_t left = random_.between(1, 2); left > 0; --left) {
+        const auto from = static_cast<uint8_t>(random_.below(plan_.replicas));
+        const uint64_t at = random_.between(kSetUpMs, plan_.length_ms * 3 / 4);
+        Action& burst = add(at, Act::burst, from);
+        const uint8_t channel = burst.channel;
+        burst.a = static_cast<int64_t>(random_.percent(50) ? random_.between(20, 60)
+                                                           : random_.between(130, 220));
+        burst.b = random_.pick(std::vector<uint64_t>{200, 4'000, 14'000});
+        if (burst.b > 4'000) burst.a = std::min<int64_t>(burst.a, 60);
+        const auto who = static_cast<uint8_t>(random_.below(plan_.replicas));
+        if (who == from) continue;
+        if (who != plan_.channels[channel].creator && random_.percent(60)) {
+          for (Action& join : plan_.actions)
+            if (join.act == Act::join && join.who == who && join.channel == channel)
+              join.at_ms = at + random_.between(1'000, 15'000);
+        } else {
+          add(at - std::min<uint64_t>(at, 1'000), Act::stop, who).b =
+              random_.between(5'000, 20'000);
+        }
+      }
+    }
+    family(35, 12'000, [&](uint64_t at) { add(at, Act::kubo_garbage, anyone()); });
+    family(20, 20'000, [&](uint64_t at) {
+      Action& holds = add(at, Act::kubo_withholds, anyone());
+      holds.a = static_cast<int64_t>(random_.between(5, 100));
+      holds.b = duration();
+    });
+    family(10, 30'000, [&](uint64_t at) {
+      add(at, Act::kubo_loses, anyone()).a = static_cast<int64_t>(random_.between(5, 100));
+    });
+    if (!hostile_) return;
+    for (uint64_t left = random_.below(6); left > 0; --left) {
+      Action& roots = add(any_time(), Act::hostile, 0);
+      roots.a = 64 + static_cast<int64_t>(random_.below(8));
+    }
   }
 
   void enemies() {

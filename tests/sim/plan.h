@@ -13,6 +13,7 @@ inline constexpr size_t kReplicasMax = 9;
 enum class Act : uint8_t {
   // clients
   write,  ///< `a` writes in one turn at `who`
+  burst,  ///< `a` writes one after the other, as fast as `who` takes them: each a node
   twins,  ///< all replicas write the same key in the same millisecond
   wait,   ///< `who` waits for a token that somebody was given
   join,   ///< `who` joins the channel
@@ -39,11 +40,14 @@ enum class Act : uint8_t {
   // Kubo, for `b` ms
   kubo_down,
   pubsub_off,
-  kubo_errors,  ///< `a` percent
-  kubo_slow,    ///< up to `a` ms
-  kubo_twice,   ///< `a` percent of all outcomes come twice
-  kubo_lies,    ///< `a` percent of all blocks come as something else
-  kubo_hangs,   ///< nothing is answered; at the end the connection breaks
+  kubo_errors,     ///< `a` percent
+  kubo_slow,       ///< up to `a` ms
+  kubo_twice,      ///< `a` percent of all outcomes come twice
+  kubo_lies,       ///< `a` percent of all blocks come as something else
+  kubo_hangs,      ///< nothing is answered; at the end the connection breaks
+  kubo_withholds,  ///< `a` percent of all blocks are not given to others
+  kubo_garbage,    ///< what is not pinned goes, at once
+  kubo_loses,      ///< `a` percent of all blocks go, pinned or not, and Kubo starts again
   // enemies
   hostile,  ///< what: see Hostile; `a` is its kind
 };

@@ -23,7 +23,7 @@ struct Child {
 // The numbers as they are in memory: both ends are one program.
 struct Numbers {
   bool failed;
-  uint64_t virtual_ms, settle_ms, acknowledged, messages;
+  uint64_t virtual_ms, settle_ms, acknowledged, messages, fetched;
 };
 
 void write_all(int to, const void* bytes, size_t size) {
@@ -47,6 +47,7 @@ SeedResult result_of(const Child& child, int status) {
   out.settle_ms = numbers.settle_ms;
   out.acknowledged = numbers.acknowledged;
   out.messages = numbers.messages;
+  out.fetched = numbers.fetched;
   if (!WIFEXITED(status) || WEXITSTATUS(status) != 0 || child.said.size() < sizeof numbers) {
     out.failed = true;
     const int signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
@@ -79,8 +80,8 @@ void Pool::run(const std::function<bool(uint64_t& seed)>& next,
         ::close(ends[0]);
         ::alarm(seconds_max_);
         const SeedResult result = work(seed);
-        const Numbers numbers{result.failed, result.virtual_ms, result.settle_ms,
-                              result.acknowledged, result.messages};
+        const Numbers numbers{result.failed,       result.virtual_ms, result.settle_ms,
+                              result.acknowledged, result.messages,   result.fetched};
         write_all(ends[1], &numbers, sizeof numbers);
         write_all(ends[1], result.text.data(), result.text.size());
         ::_exit(0);

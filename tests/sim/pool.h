@@ -12,7 +12,7 @@ namespace ptwop::sim {
 struct SeedResult {
   uint64_t seed = 0;
   bool failed = false;
-  uint64_t virtual_ms = 0, settle_ms = 0, acknowledged = 0, messages = 0;
+  uint64_t virtual_ms = 0, settle_ms = 0, acknowledged = 0, messages = 0, fetched = 0;
   std::string text;  ///< What to print: empty if all is well.
 };
 

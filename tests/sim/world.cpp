@@ -27,7 +27,7 @@ constexpr uint64_t kWaitingNodesMax = 64 * 2048;
 constexpr uint64_t kOutgoingMax = 4096 + 64 + 64;
 constexpr uint64_t kAnswersMax = 64 + 16;  // the last one comes in parts
 constexpr uint64_t kUnknownListsMax = 64, kFetchingMax = 64, kAwaitedMax = 4096, kStraysMax = 4096,
-                   kWantedMax = 4096, kToldMax = 256;
+                   kWantedMax = 4096, kToldMax = 256, kBulkJobsMax = 16, kBulkBlocksMax = 24;
 constexpr uint64_t kQuietMessagesMax = 40;  ///< In kQuietMs, for each channel.
 
 // libsodium's own randomness, for sealed boxes.
@@ -87,6 +87,7 @@ void Replica::open(Reopened how, bool first) {
 }
 
 void Replica::end(bool machine_stops) {
+  if (engine_) fetched += engine_->stats().nodes_fetched;
   engine_.reset();
   topics.clear();
   ++generation;
@@ -348,6 +349,9 @@ void World::check_bounds() {
     most("messages to send", stats.outgoing, kOutgoingMax * channels);
     most("answers to send", stats.answers, kAnswersMax * channels);
     most("blocks on their way", stats.fetching, kFetchingMax * channels);
+    most("lists fetched by roots", stats.bulk_jobs, kBulkJobsMax * channels);
+    most("blocks of such lists", stats.bulk_blocks,
+         stats.bulk_jobs ? kBulkBlocksMax + stats.bulk_jobs : 0);
     most("lists awaited", stats.awaited, kAwaitedMax * channels);
     most("strays", stats.strays, kStraysMax * channels);
     most("lists asked for", stats.wanted, kWantedMax * channels);
@@ -503,13 +507,19 @@ void World::settle() {
     // Nor is what a clock stamped that ran ahead written again before its time.
     const bool ahead = checker_->time_max_ms() > replica.wall_ms() + limits::kOwnLeadMs;
     if ((stats.strays && !ahead) || stats.awaited > checker_->unmet(i) || (late && stats.waiters) ||
-        (!claims && stats.fetching) || (!claims && !loses && stats.waiting_nodes))
+        (!claims && (stats.fetching || stats.bulk_jobs)) ||
+        (!claims && !loses && stats.waiting_nodes))
       checker_->fail(
           "growth",
           fmt::format("when all is quiet replica {} still has {} strays, {} waiters, {} blocks on "
-                      "their way, {} nodes waiting and {} lists awaited",
-                      i, stats.strays, stats.waiters, stats.fetching, stats.waiting_nodes,
-                      stats.awaited));
+                      "their way, {} lists fetched by roots, {} nodes waiting and {} lists awaited",
+                      i, stats.strays, stats.waiters, stats.fetching, stats.bulk_jobs,
+                      stats.waiting_nodes, stats.awaited));
+    // A pin of a channel that was restored over may be one that nobody knows of any more.
+    if (const size_t pinned = replica.pins.all().size(), most = checker_->known_channels(i);
+        pinned != most && !(checker_->was_restored(i) && pinned > most))
+      checker_->fail("pins", fmt::format("replica {} has {} pins in its Kubo for {} channels", i,
+                                         pinned, most));
     replica.pins.collect_garbage(replica.blocks);
     for (const auto& [root, what] : checker_->roots(i))
       if (std::set<ipld::Cid> below; !test::collect(replica.blocks, root, below))
@@ -544,6 +554,9 @@ Outcome World::run() {
   out.settle_ms = settle_ms_;
   out.acknowledged = checker_->acknowledged();
   out.messages = messages_;
+  for (const auto& replica : replicas_)
+    out.fetched +=
+        replica->fetched + (replica->up() ? replica->engine()->stats().nodes_fetched : 0);
   out.trace.assign(trace_.begin(), trace_.end());
   return out;
 }
@@ -564,8 +577,9 @@ std::string World::shown(BytesView bytes) const {
     out = clock->ask ? "its clock, asking:" : "its clock:";
     for (const auto& entry : clock->entries)
       out +=
-          fmt::format(" {}:{}{}", hex(entry.at.list.view()).substr(0, 8), entry.at.position.number,
-                      entry.cut ? fmt::format(" cut {}", entry.cut) : "");
+          fmt::format(" {}:{}{}{}", hex(entry.at.list.view()).substr(0, 8),
+                      entry.at.position.number, entry.cut ? fmt::format(" cut {}", entry.cut) : "",
+                      entry.root ? fmt::format(" root {}", entry.root_number) : "");
   } else if (const auto* want = std::get_if<sync::Want>(&message->body)) {
     out = "it wants";
     for (const auto& range : want->ranges)
@@ -628,9 +642,13 @@ const Bytes& World::any_block(Random& random) const {
 }
 
 std::optional<Bytes> World::find_block(size_t asking, const ipld::Cid& cid) const {
+  if (const Bytes* block = hostile_->block(cid)) return *block;
   for (size_t i = 0; i < replicas_.size(); ++i) {
     if (replicas_[i]->dead_for_good || condition(Act::kubo_down, i) || cut(i, asking) ||
         cut(asking, i))
+      continue;
+    if (const auto holds = condition(Act::kubo_withholds, i);
+        holds && i != asking && mix(cid.tag(), holds->salt) % 100 < static_cast<uint64_t>(holds->a))
       continue;
     if (const auto it = replicas_[i]->blocks.find(cid); it != replicas_[i]->blocks.end())
       return it->second;

@@ -8,11 +8,11 @@
 #include <queue>
 #include <unordered_map>
 
+#include "../support/links.h"
 #include "checker.h"
 #include "disk.h"
 #include "engine/engine.h"
 #include "hostile.h"
-#include "../support/links.h"
 #include "plan.h"
 
 namespace ptwop::sim {
@@ -57,6 +57,7 @@ class Replica : engine::Gossip, engine::BlockStore, Clock, Entropy {
   std::optional<Disk::Image> backup;
   std::set<ipld::Cid> topics;
   std::unordered_map<ipld::Cid, Bytes> blocks;  ///< Its Kubo's.
+  uint64_t fetched = 0;                         ///< Nodes in packs, by the processes that ended.
   test::PinSet pins;
   void jump_clock(int64_t ms);
   void drift_clock(int64_t ppm);
@@ -70,7 +71,9 @@ class Replica : engine::Gossip, engine::BlockStore, Clock, Entropy {
   void put(uint64_t ticket, std::vector<engine::Block> blocks) override;
   void get(const ipld::Cid& cid) override;
   void pin(const ipld::Cid& last, const ipld::Cid& next) override;
-  void unpin(const ipld::Cid& cid) override { pins.unpin(cid); }
+  void unpin(const ipld::Cid& cid) override {
+    if (!disk_.dead() && kubo_state_.connected) pins.unpin(cid);
+  }
   /// Something else than this block, if Kubo lies now: cut short, bent, or another one.
   Bytes as_told(const Bytes& block);
   /// Kubo answers: late, twice, or only once it has broken the connection.
@@ -96,7 +99,8 @@ struct Outcome {
   uint64_t virtual_ms = 0;
   uint64_t digest = 0;     ///< Of all that happened: equal for equal runs.
   uint64_t settle_ms = 0;  ///< From the end of the faults until all were equal.
-  size_t acknowledged = 0, messages = 0, nodes = 0;
+  size_t acknowledged = 0, messages = 0;
+  uint64_t fetched = 0;  ///< Nodes that came in packs.
   std::vector<std::string> trace;
 };
 
@@ -156,6 +160,7 @@ class World {
   std::optional<Condition> condition(Act act, size_t who) const;
   int64_t level(Act act, size_t who) const;
   void write(const Action& action);
+  void burst(const Action& action);
   void twins(const Action& action);
   void submit(size_t write);
   void wait(const Action& action);
@@ -166,7 +171,8 @@ class World {
   void start(size_t who, Reopened how);
   void retry_requests(size_t who);
   void on_answer(size_t write, bool first, Result<engine::Written> result);
-  Bytes make_operation(const ChannelPlan& channel, size_t number, Random& random, bool hot);
+  Bytes make_operation(const ChannelPlan& channel, size_t number, Random& random, bool hot,
+                       std::optional<size_t> bytes = {});
 
   // The network.
   void broadcast(size_t from, const std::string& name, const ipld::Cid& channel,

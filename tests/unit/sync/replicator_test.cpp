@@ -10,7 +10,9 @@ using sync::Replicator;
 
 namespace {
 
-bool no_root(const list::ListId&, const ipld::Cid&, uint64_t) { return false; }
+bool no_root(const list::ListId&, const list::PublicKey&, const ipld::Cid&, uint64_t) {
+  return false;
+}
 
 list::ListId id(uint8_t with) {
   list::ListId out;
