@@ -19,5 +19,6 @@ int main(int argc, char** argv) {
     std::fputs(ptwop::app::describe(*config).c_str(), stdout);
     return ptwop::app::kExitStopped;
   }
+  if (!config->restore.empty()) return ptwop::app::restore(*config);
   return ptwop::app::serve(*config);
 }

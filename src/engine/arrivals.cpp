@@ -126,6 +126,32 @@ std::optional<list::At> Channel::take_node(Bytes block) {
   return at;
 }
 
+// From a file. What is in it beside nodes is told apart here.
+Imported Channel::import_blocks(std::vector<Bytes> blocks) {
+  Imported out;
+  close_node();
+  for (Bytes& block : blocks) {
+    const uint64_t refused = world_.refusals;
+    const auto held = [this](const list::At& at) {
+      const ListState* state = lists_.find(at.list);
+      return state && state->record.held.number >= at.position.number;
+    };
+    const auto node = list::decode(block);
+    const bool here = node && held(node->at());
+    if (ipld::Cid::of(block) == record_.cid)
+      ++out.here;
+    else
+      take_node(std::move(block));
+    if (world_.refusals > refused)
+      ++out.refused;
+    else if (here)
+      ++out.here;
+  }
+  for (const auto& [id, state] : lists_.all()) out.held += state.record.held.number;
+  out.waiting = lists_.waiting();
+  return out;
+}
+
 void Channel::on_block(const ipld::Cid& cid, Result<Bytes> block) {
   talk_.fetched(cid);
   if (aside_ || !block || ipld::Cid::of(*block) != cid) return;

@@ -173,6 +173,10 @@ void Channel::renew_own(bool control) {
   save_record();
 }
 
+void Channel::begin_anew() {
+  for (const bool control : {false, true}) renew_own(control);
+}
+
 // Never continue a list that was cut, whose tail is elsewhere (this folder is an older copy), or
 // whose stamps lie so far ahead (the clock was wrong once) that others would let every new node
 // wait.

@@ -40,6 +40,9 @@ class Channel {
   void set_aside(std::optional<Error> why) { aside_ = std::move(why); }
   const std::optional<Error>& aside() const { return aside_; }
 
+  /// What our own lists hold beyond this store is not known: they end here.
+  void begin_anew();
+
   /// The manifest came, from wherever. Refused and counted unless it is this channel's.
   void take_manifest(BytesView block);
 
@@ -53,6 +56,7 @@ class Channel {
   void on_message(std::string_view from, BytesView bytes);
   void on_block(const ipld::Cid& cid, Result<Bytes> block);
   void on_stored(const std::vector<sync::LargeNode>& large);
+  Imported import_blocks(std::vector<Bytes> blocks);
 
   /// Towards the turn's end: closes the open node, takes in what waits, applies what can be
   /// applied, saves.

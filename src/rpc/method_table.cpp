@@ -36,6 +36,9 @@ constexpr std::array kChannelWait = {
     Param{"timeout_ms", integer, false, "10000", "How long to wait at most"},
     Param{"peer", string, false, "", "Wait until this peer (a did:key, or any) has it too"}};
 
+constexpr std::array kSystemBackup = {
+    Param{"to", path, true, "", "Folder for the backup: a new one, or that of the last one"}};
+
 constexpr std::array kCountAdd = {
     kChannel, kCountKey, Param{"by", integer, false, "1", "How much to add; may be negative"},
     kRequest};
@@ -81,6 +84,7 @@ constexpr std::array kMethods = {
     Method{"log.get", "Read an entry", kLogEntry},
     Method{"log.list", "List entries in the channel's order", kLogList},
     Method{"rpc.discover", "The OpenRPC document of this interface", {}},
+    Method{"system.backup", "Back up the whole data folder while it is in use", kSystemBackup},
     Method{"system.info", "Show version, identity, Kubo and what is pending", {}},
     Method{"system.ready", "Tell whether the daemon is ready", {}},
     Method{"system.stats", "Counters since start", {}},

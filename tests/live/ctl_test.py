@@ -131,6 +131,7 @@ class EveryMethod(Live):
         self.assertEqual(ctl("kv", "list", "notes", "prefix=gree")["entries"], [{"key": "greeting", "value": "hello"}])
         ctl("kv", "batch", "notes", '[{"put":{"key":"x","value":1}},{"del":{"key":"greeting"}}]')
         ctl("kv", "del", "notes", "x")
+        self.assertTrue(ctl("system", "backup", str(self.folder / "backup"))["private_key"])
         with support.Daemon(self.folder / "stopped", binary=PTWOPD) as stopped:
             called.add("system.stop")
             self.assertTrue(json.loads(run(stopped.socket_path, "system", "stop").stdout)["stopping"])

@@ -52,6 +52,17 @@ Result<void> check_channel(std::string_view channel) {
   return channel.starts_with('/') ? check_address(channel) : check_name(channel);
 }
 
+Result<void> check_path(std::string_view path) {
+  constexpr size_t kPathBytesMax = 4095;
+  if (!path.starts_with('/') || path.size() > kPathBytesMax || has_control(path))
+    return fail(
+        Code::invalid_params,
+        fmt::format("\"{}\" is no path: give one that starts with \"/\", as the daemon sees "
+                    "it.",
+                    shown(path)));
+  return {};
+}
+
 Result<void> check_key(std::string_view key) {
   if (key.empty()) return fail(Code::invalid_params, "A key has at least one byte.");
   return {};

@@ -40,6 +40,7 @@ constexpr std::array kRows = {
     Row{"log.get", {log_get}},
     Row{"log.list", {log_list}},
     Row{"rpc.discover", {rpc_discover, kUnlessStopping}},
+    Row{"system.backup", {system_backup}},
     Row{"system.info", {system_info, kUnlessStopping}},
     Row{"system.ready", {system_ready, kAlways}},
     Row{"system.stats", {system_stats}},

@@ -43,6 +43,7 @@ Result<void> log_del(Request& request);
 Result<void> log_get(Request& request);
 Result<void> log_list(Request& request);
 Result<void> rpc_discover(Request& request);
+Result<void> system_backup(Request& request);
 Result<void> system_info(Request& request);
 Result<void> system_ready(Request& request);
 Result<void> system_stats(Request& request);
