@@ -126,29 +126,33 @@ std::optional<list::At> Channel::take_node(Bytes block) {
   return at;
 }
 
-// From a file. What is in it beside nodes is told apart here.
+// From a file, where control nodes come first: who may write has to be known before what they wrote
+// comes, of which only little may wait.
 Imported Channel::import_blocks(std::vector<Bytes> blocks) {
   Imported out;
+  if (aside_ || !membership_) return out;
   close_node();
+  bool control = false;
   for (Bytes& block : blocks) {
     const uint64_t refused = world_.refusals;
-    const auto held = [this](const list::At& at) {
-      const ListState* state = lists_.find(at.list);
-      return state && state->record.held.number >= at.position.number;
-    };
-    const auto node = list::decode(block);
-    const bool here = node && held(node->at());
-    if (ipld::Cid::of(block) == record_.cid)
-      ++out.here;
-    else
-      take_node(std::move(block));
+    auto node = list::decode(block);
+    bool here = false;
+    if (!node) {
+      world_.refuse("not_canonical");
+    } else {
+      if (!node->list.control && std::exchange(control, false)) apply_all();
+      control |= node->list.control;
+      // What is held, and of a forked list what lies beyond the cut, which is kept in another way.
+      const ListState* state = lists_.find(node->id);
+      here = state && (node->number <= state->record.held.number || state->record.cut);
+      lists_.offer(std::move(*node), std::move(block), *membership_);
+    }
     if (world_.refusals > refused)
       ++out.refused;
     else if (here)
       ++out.here;
   }
   for (const auto& [id, state] : lists_.all()) out.held += state.record.held.number;
-  out.waiting = lists_.waiting();
   return out;
 }
 

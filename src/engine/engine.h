@@ -59,7 +59,7 @@ struct ChannelInfo {
 
 struct Imported {
   uint64_t here = 0, refused = 0;  ///< Of the blocks given.
-  uint64_t held = 0, waiting = 0;  ///< Nodes of the channel now.
+  uint64_t held = 0;               ///< Nodes of the channel now.
 };
 
 /// Counters since start. Plain values: copied out on the engine's thread.

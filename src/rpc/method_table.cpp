@@ -25,6 +25,14 @@ constexpr std::array kChannelCreate = {
     Param{"name", string, true, "", "Local name of the new channel"},
     Param{"type", string, true, "", "log, count or kv"},
     Param{"public", boolean, false, "false", "Readable by everyone, not encrypted"}};
+constexpr std::array kChannelExport = {
+    kChannel, Param{"to", path, true, "", "The file to write; one of that name is replaced"},
+    Param{"list", string, false, "", "Of the lists of data only this one"},
+    Param{"since", tokens, false, "",
+          "Only what comes after these: channel.clock of who has the rest"}};
+constexpr std::array kChannelImport = {
+    Param{"from", path, true, "", "A file of channel.export"},
+    Param{"name", string, false, "", "Local name for the channel, where it is not here yet"}};
 constexpr std::array kChannelGrant = {
     kChannel, Param{"id", string, true, "", "Whom: a did:key"},
     Param{"role", string, true, "", "read, write, send or admin"}};
@@ -63,7 +71,9 @@ constexpr std::array kLogList = {kChannel, kAfter, kLimit, kReverse};
 constexpr std::array kMethods = {
     Method{"channel.clock", "Tokens of all that this replica has applied", kOnlyChannel},
     Method{"channel.create", "Create a channel", kChannelCreate},
+    Method{"channel.export", "Write a channel to a file", kChannelExport},
     Method{"channel.grant", "Give somebody a role in a channel", kChannelGrant},
+    Method{"channel.import", "Take in a channel from a file", kChannelImport},
     Method{"channel.info", "Show one channel with its lists and peers", kOnlyChannel},
     Method{"channel.join", "Join somebody's channel by its address", kChannelJoin},
     Method{"channel.leave", "Leave a channel and remove its local data", kOnlyChannel},

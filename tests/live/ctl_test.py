@@ -116,7 +116,10 @@ class EveryMethod(Live):
         friend = "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK"
         ctl("channel", "grant", "other", friend, "write")
         self.assertIn(friend, [m["id"] for m in ctl("channel", "members", "other")["members"]])
+        self.assertEqual(ctl("channel", "export", "other", str(self.folder / "other.car"))["nodes"], 1)
         self.assertTrue(ctl("channel", "leave", "other"))
+        self.assertEqual(ctl("channel", "import", str(self.folder / "other.car"), "other")["taken"], 1)
+        ctl("channel", "leave", "other")
         self.assertEqual(ctl("channel", "join", made["address"], "again")["name"], "again")
         ctl("channel", "leave", "again")
         entry = ctl("log", "add", "journal", '{"n": 1}')

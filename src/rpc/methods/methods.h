@@ -22,7 +22,9 @@ const MethodHandler& handler_of(const Method& method);
 
 Result<void> channel_clock(Request& request);
 Result<void> channel_create(Request& request);
+Result<void> channel_export(Request& request);
 Result<void> channel_grant(Request& request);
+Result<void> channel_import(Request& request);
 Result<void> channel_info(Request& request);
 Result<void> channel_join(Request& request);
 Result<void> channel_leave(Request& request);

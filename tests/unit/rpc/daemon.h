@@ -154,6 +154,7 @@ class Daemon {
     backend.phase = rpc::Phase::ready;
     backend.reason = "";
     backend.identity = engine.identity().did();
+    backend.data = folder.path + "/data";
     backend.clock = &clock;
     backend.started_mono_ms = clock.mono_ms();
     backend.directory = &engine.directory();
