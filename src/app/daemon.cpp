@@ -119,7 +119,11 @@ Daemon::Daemon(const Config& config, store::DataFolder folder, access::Identity 
   backend_.kubo_trouble = [this] { return kubo_.snapshot().last_error; };
   backend_.messages_dropped = [this] { return inbox_.dropped(); };
   backend_.read = [this](std::function<void()> job) { reader_worker_.run(std::move(job)); };
-  backend_.work = [this](std::function<void()> job) { files_worker_.run(std::move(job)); };
+  backend_.work = [this](std::function<void()> job) {
+    files_worker_.run([this, job = std::move(job)] {
+      if (!ending_) job();
+    });
+  };
   backend_.ending = [this] { return ending_.load(); };
   backend_.backup = [this](const std::string& to) { return back_up(to); };
   backend_.stop = [this] { asio::post(loop_, [this] { stop(); }); };
