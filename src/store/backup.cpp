@@ -169,7 +169,7 @@ class Backup {
   Result<void> open(const std::string& identity) {
     if (::mkdir(to_.c_str(), 0700) != 0 && errno != EEXIST) {
       Error error = files::system_error("make", to_);
-      if (error.code == Code::not_found) error.code = Code::invalid_params;
+      if (error.code != Code::disk_full) error.code = Code::invalid_params;  // not a place of ours
       return error;
     }
     PTWOP_TRY(lock_, lock_folder(to_, LOCK_EX));
