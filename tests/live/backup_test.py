@@ -15,6 +15,8 @@ from daemon import PTWOPCTL, PTWOPD, Daemon, wait_until
 from fixtures import TrioCase, connected, identity, lists_of, wait_for
 
 setUpModule = fixtures.set_up_trio
+# In namespaces of its own a process may mount; nobody else sees it.
+NAMESPACES = ["unshare", "--map-root-user", "--mount"]
 
 
 def size_of(folder):
@@ -232,6 +234,41 @@ class Alone(unittest.TestCase):
             if "error" in reply:
                 self.assertEqual(reply["error"]["code"], -32000, reply)
                 self.assertFalse((self.to / "BACKUP").exists())
+
+
+class FullDisk(unittest.TestCase):
+    """The place for it is full; the daemon's own disk is not."""
+
+    def test_said_and_nothing_left(self):
+        if subprocess.run([*NAMESPACES, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True).returncode:
+            self.skipTest("no user namespaces here, so no small disk")
+        stack = contextlib.ExitStack()
+        self.addCleanup(stack.close)
+        folder = fixtures.temporary_folder(stack)
+        small = folder / "small"
+        small.mkdir()
+
+        class Mounts(Daemon):
+            def command(self):
+                mount = 'mount -t tmpfs -o size=1m,mode=700 small-disk "$0" && exec "$@"'
+                return [*NAMESPACES, "sh", "-c", mount, str(small), *super().command()]
+
+        daemon = Mounts(folder / "d")
+        stack.callback(daemon.kill)
+        daemon.start()
+        seen = pathlib.Path(f"/proc/{daemon.process.pid}/root{small}")
+        daemon.call("channel.create", name="kv", type="kv")
+        daemon.call("system.backup", to=str(small / "backup"))
+        listed = (seen / "backup" / "BACKUP").read_bytes()
+        for number in range(8):
+            daemon.call("kv.put", channel="kv", key=f"{number}", value=os.urandom(200_000).hex())
+        for method, params in (("system.backup", {"to": str(small / "backup")}),
+                               ("channel.export", {"channel": "kv", "to": str(small / "kv.car")})):
+            error = daemon.refusal(method, **params)
+            self.assertEqual(error.code, 501, error)
+        self.assertEqual((seen / "backup" / "BACKUP").read_bytes(), listed)
+        self.assertEqual([path.name for path in seen.iterdir()], ["backup"])
+        daemon.call("kv.put", channel="kv", key="and on", value=1)
 
 
 if __name__ == "__main__":

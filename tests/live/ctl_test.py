@@ -662,6 +662,13 @@ class Fakes(Folder):
         for finding in problems:
             self.assertTrue(finding["remedy"])
 
+    def test_status_shows_what_is_under_way(self):
+        work = {"method": "system.backup", "done_bytes": 3 << 20, "bytes": 7 << 20}
+        for now, says in ((work, b"system.backup, 3 MiB of 7\n"), (work | {"bytes": 0}, b"system.backup, 3 MiB\n")):
+            info = self.HEALTHY["system.info"] | {"work": now}
+            with FakeDaemon(self.path, self.HEALTHY | {"channel.info": self.info(), "system.info": info}):
+                self.assertIn(says, run(self.path, "status").stdout)
+
     def test_doctor(self):
         self.doctor([])
         kubo = self.HEALTHY["system.info"]["kubo"]

@@ -142,6 +142,7 @@ class Import {
     while (true) {
       PTWOP_TRY(const auto block, next(car));
       if (!block) break;
+      if (backend_.ending()) return ending();
       shown.tell(car.position(), file->size());
       take(*block);
       if (batch_.size() >= kBatchBlocksMax || batch_bytes_ >= kBatchBytesMax) PTWOP_CHECK(send());
