@@ -77,7 +77,7 @@ class NewFile {
       : fd_(std::move(fd)), path_(std::move(path)), fresh_(std::move(fresh)) {}
   Fd fd_;
   std::string path_, fresh_;
-  uint64_t written_ = 0;
+  uint64_t written_ = 0, synced_ = 0;
 };
 
 }  // namespace ptwop::files

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <charconv>
 #include <cstring>
 #include <filesystem>
@@ -66,6 +67,13 @@ std::string hash_of(BytesView bytes) {
 
 bool is_hash(std::string_view text) {
   return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == text.npos;
+}
+
+/// It is shown to people.
+bool is_did(std::string_view text) {
+  return text.starts_with("did:key:") && text.size() <= 256 &&
+         std::all_of(text.begin() + 8, text.end(),
+                     [](unsigned char c) { return std::isalnum(c) != 0; });
 }
 
 /// What a backup may hold, and so what a restore may write.
@@ -139,6 +147,7 @@ Result<List> read_list(const std::string& path) {
       return damaged(path);
     list.files.push_back({std::string(line), std::string(hash), *bytes});
   }
+  if (!is_did(list.identity)) return damaged(path);
   return list;
 }
 

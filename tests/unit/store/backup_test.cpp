@@ -227,6 +227,7 @@ TEST_CASE_FIXTURE(Backed, "a list that is damaged, hostile or of another version
   for (const char* name : {"../outside", "/etc/outside", "rocksdb/../../outside", "rocksdb/.x",
                            "rocksdb/", "other", "LOCK", "rocksdb/a/b", "store.key"})
     CHECK(replaced("rocksdb/CURRENT", name).find("damaged") != std::string::npos);
+  CHECK(replaced("did:key:me", "did:key:\x1b[2J").find("damaged") != std::string::npos);
   CHECK(replaced("backup 1", "backup 2").find("another version") != std::string::npos);
   CHECK(replaced(" store.key", " rocksdb/x").find("without store.key") != std::string::npos);
   fs::remove(to + "/BACKUP");
