@@ -10,6 +10,10 @@ namespace ptwop::engine {
 namespace {
 
 constexpr size_t kAnswerBytesMax = 2 << 20;
+// What of others one turn applies: whoever writes waits for it, and until the commit it is in
+// memory.
+constexpr size_t kApplyBytesMax = 8 << 20;
+constexpr size_t kApplyNodeBytes = 1 << 10;  // that each counts for beside its body
 constexpr uint64_t kRetryMs = 250;
 constexpr size_t kInKuboMax = 4096;
 constexpr size_t kAwaitedMax = 4096;
@@ -228,9 +232,11 @@ void Channel::settle() {
     apply_all();
   }
   lists_.save();
+  applied_bytes_ = 0;
 }
 
 void Channel::apply_all() {
+  behind_ = false;
   bool progress = true;
   while (progress && !world_.broken) {
     do follow_events();
@@ -240,8 +246,11 @@ void Channel::apply_all() {
     for (const list::ListId& id : ids) {
       ListState* state = lists_.find(id);
       if (!state->record.name.control && !membership_->readable()) continue;
-      while (state->record.applied.number < state->applicable() && apply_next(id, *state))
+      while (state->record.applied.number < state->applicable() && apply_next(id, *state)) {
         progress = true;
+        behind_ = applied_bytes_ >= kApplyBytesMax && !state->record.name.control;
+        if (behind_) return;
+      }
       if (state->record.applied.number >= state->applicable()) lists_.unapplied().erase(id);
     }
   }
@@ -289,6 +298,7 @@ bool Channel::apply_next(const list::ListId& id, ListState& state) {
   }
   if (!(node->list.control || seen_met(*node)) || !count_node(*node, state)) return false;
   forget_awaited(id, state.record);
+  applied_bytes_ += node->body.size() + kApplyNodeBytes;
   return true;
 }
 

@@ -86,6 +86,7 @@ Result<void> Channel::load() {
 uint64_t Channel::due_ms() const {
   if (aside_) return UINT64_MAX;
   const uint64_t now = world_.now_ms();
+  if (behind_) return now;
   const bool waits = lists_.waiting() > 0 ||
                      std::any_of(awaited_.begin(), awaited_.end(), [now](const auto& item) {
                        return now - item.second.since_ms < limits::kSeenWaitMs + kWaitingTickMs;

@@ -166,6 +166,8 @@ class Channel {
       awaited_;            ///< Lists that applied nodes had seen further than they are here.
   uint64_t time_max_ = 0;  ///< Of all nodes held: own stamps follow it.
   bool membership_changed_ = false;
+  size_t applied_bytes_ = 0;  ///< In this turn.
+  bool behind_ = false;       ///< More can be applied: that is the next turn's.
   struct Own {
     list::ListId id;
     bool begun =

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "alone.h"
 #include "engine/archive.h"
 #include "ipld/dag_cbor.h"
 #include "replicas.h"
@@ -115,6 +116,49 @@ TEST_CASE("what is open goes out before: a client's write and an import in one t
   REQUIRE(written);
   CHECK(written->ok());
   CHECK(c.value(0) == 12);
+}
+
+TEST_CASE("what waited long is applied bit by bit, and others are served meanwhile") {
+  constexpr uint64_t kNodes = 18'000;
+  test::Alone alone;
+  alone.join("count");
+  const Bytes op = types::count_add_op("k", 1);
+  const list::Node awaited = alone.node({op}, nullptr, 1);
+  std::vector<Bytes> blocks;
+  std::vector<list::Node> last;
+  for (uint64_t i = 0; i < kNodes; ++i) {
+    last = {alone.node({op}, last.empty() ? nullptr : &last[0], 2,
+                       last.empty() ? std::vector{awaited.at()} : std::vector<list::At>{})};
+    blocks.push_back(list::encode(last[0]));
+  }
+  const auto give = [&](std::vector<Bytes> part) {
+    std::optional<Result<engine::Imported>> answer;
+    alone.engine->import_blocks(alone.manifest.cid, std::move(part),
+                                [&](Result<engine::Imported> r) { answer.emplace(std::move(r)); });
+    alone.engine->turn();
+    REQUIRE(answer);
+    return **answer;
+  };
+  const auto applied = [&] {
+    uint64_t count = 0;
+    alone.engine->info("c", [&](Result<engine::ChannelInfo> r) {
+      for (const auto& list : r->lists) count += list.count;
+    });
+    alone.engine->turn();  // nothing in it but the answer
+    return count;
+  };
+  CHECK(give(blocks).held == kNodes);
+  CHECK(applied() == 0);
+  give({list::encode(awaited)});
+  for (uint64_t before = 0, turns = 1; turns <= 3; ++turns) {
+    const uint64_t now = applied();
+    CHECK(now - before <= 8192);
+    CHECK((now == kNodes + 1) == (turns == 3));
+    before = now;
+    alone.engine->tick();  // no time has gone by: it wants to go on at once
+    alone.engine->turn();
+  }
+  CHECK(alone.engine->turn() > alone.mono);
 }
 
 TEST_CASE("a file tells of forks") {
