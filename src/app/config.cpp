@@ -138,6 +138,10 @@ Config parse(const std::vector<std::string>& arguments, bool with_file) {
       ->type_name("FILE");
   app.add_option("--log-level", level, "debug, info, warn or error (env PTWOP_LOG_LEVEL)")
       ->type_name("L");
+  app.add_option("--restore", config.restore,
+                 "Make the data folder, which must be empty, from a backup, and exit")
+      ->type_name("FROM")
+      ->configurable(false);
   app.add_flag("--check-config", config.check, "Say what would apply, and exit")
       ->configurable(false);
   const std::string file = default_file();
@@ -173,6 +177,7 @@ Config parse(const std::vector<std::string>& arguments, bool with_file) {
   if (config.socket.empty()) config.socket = default_socket(config.data);
   config.data = absolute(config.data);
   config.socket = absolute(config.socket);
+  config.restore = absolute(config.restore);
   if (const std::string wrong = wrong_with(config); !wrong.empty())
     throw Failure{kExitConfig, wrong};
   return config;

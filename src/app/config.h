@@ -26,6 +26,7 @@ struct Config {
   std::string file;  ///< The configuration file that was read; empty: none.
   log::Level log_level = log::Level::info;
   bool check = false;                  ///< --check-config
+  std::string restore;                 ///< --restore: a backup's folder; absolute. Empty: serve.
   std::vector<std::string> arguments;  ///< As given, for reading again.
 };
 

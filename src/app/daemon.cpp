@@ -1,5 +1,6 @@
 #include "app/daemon.h"
 
+#include <fmt/format.h>
 #include <sodium.h>
 #include <sys/stat.h>
 
@@ -20,6 +21,7 @@
 #include "kubo/client.h"
 #include "rpc/backend.h"
 #include "rpc/server.h"
+#include "store/backup.h"
 #include "store/data_folder.h"
 #include "store/rocks_store.h"
 #include "store/store_key.h"
@@ -63,6 +65,7 @@ class Daemon {
   using EngineJob = std::function<void(engine::Engine&)>;
   void to_engine(EngineJob job);
   void hand_over();
+  Result<rpc::BackupDone> back_up(const std::string& to);
 
   Config config_;
   store::DataFolder folder_;
@@ -84,6 +87,8 @@ class Daemon {
   Inbox inbox_;
   Worker engine_worker_;
   Worker reader_worker_;
+  std::atomic<bool> ending_ = false;
+  Worker files_worker_;  ///< What takes long.
   int exit_code_ = kExitStopped;
 };
 
@@ -100,16 +105,27 @@ Daemon::Daemon(const Config& config, store::DataFolder folder, access::Identity 
       kubo_(loop_, kubo_options(config), kubo_events()),
       identity_(std::move(identity)),
       engine_worker_("ptwop-engine", [this] { return engine_turn(); }),
-      reader_worker_("ptwop-reader", nullptr) {
+      reader_worker_("ptwop-reader", nullptr),
+      files_worker_("ptwop-files", nullptr) {
   backend_.clock = &clock_;
   backend_.started_mono_ms = clock_.mono_ms();
   backend_.identity = identity_->did();
   backend_.data = config_.data;
-  backend_.submit = [this](EngineJob job) { to_engine(std::move(job)); };
+  backend_.submit = [this](EngineJob job) {
+    if (loop_.get_executor().running_in_this_thread()) return to_engine(std::move(job));
+    asio::post(loop_, [this, job = std::move(job)]() mutable { to_engine(std::move(job)); });
+  };
   backend_.kubo_refused = [this] { return kubo_.snapshot().bad_answers; };
   backend_.kubo_trouble = [this] { return kubo_.snapshot().last_error; };
   backend_.messages_dropped = [this] { return inbox_.dropped(); };
   backend_.read = [this](std::function<void()> job) { reader_worker_.run(std::move(job)); };
+  backend_.work = [this](std::function<void()> job) {
+    files_worker_.run([this, job = std::move(job)] {
+      if (!ending_) job();
+    });
+  };
+  backend_.ending = [this] { return ending_.load(); };
+  backend_.backup = [this](const std::string& to) { return back_up(to); };
   backend_.stop = [this] { asio::post(loop_, [this] { stop(); }); };
 }
 
@@ -176,6 +192,20 @@ void Daemon::follow_kubo() {
                                 : "serving offline: no Kubo answers");
 }
 
+// On the files' thread.
+Result<rpc::BackupDone> Daemon::back_up(const std::string& to) {
+  const auto progress = [this](uint64_t done, uint64_t all) {
+    backend_.progress->tell(done, all);
+    return !ending_;
+  };
+  PTWOP_TRY(const auto done,
+            store::back_up(folder_, *store_, backend_.identity, to, clock_.wall_ms(), progress));
+  log::info("app", "backed up",
+            {{"to", to}, {"bytes", done.bytes}, {"copied_bytes", done.copied_bytes}});
+  return rpc::BackupDone{done.files, done.bytes, done.copied_files, done.copied_bytes,
+                         done.identity};
+}
+
 bool Daemon::listen() {
   const auto passed = passed_socket();
   if (passed) config_.socket = "passed in by systemd";
@@ -215,7 +245,12 @@ void Daemon::open_engine() {
     PTWOP_TRY(store_, store::open_store(folder_, {.key = key}));
     auto engine = std::make_unique<engine::Engine>(
         engine::Ports{*store_, adapter_, adapter_, clock_, entropy_}, std::move(*identity_));
-    PTWOP_CHECK(engine->open());
+    const bool restored = folder_.has(store::kRestored);
+    PTWOP_CHECK(engine->open(restored));
+    if (restored) {
+      log::info("app", "restored from a backup: every channel goes on with new lists of its own");
+      PTWOP_CHECK(folder_.remove(store::kRestored));
+    }
     engine_ = std::move(engine);
     return {};
   };
@@ -300,6 +335,8 @@ void Daemon::stop() {
   signals_.cancel();
   // What was taken is finished and answered; what comes from now on is refused.
   hand_over();
+  ending_ = true;
+  files_worker_.stop();
   reader_worker_.stop();
   engine_worker_.stop();
   // Who waits in the engine is answered by its end, and that goes out before the connections close.
@@ -318,6 +355,27 @@ int exit_code_of(const Error& error) {
 }
 
 }  // namespace
+
+int restore(const Config& config) {
+  ::umask(0077);
+  if (sodium_init() < 0) {
+    fmt::print(stderr, "ptwopd: libsodium cannot start\n");
+    return kExitOther;
+  }
+  const auto done = store::restore(config.restore, config.data);
+  if (!done) {
+    fmt::print(stderr, "ptwopd: {}\n", done.error().message);
+    return exit_code_of(done.error());
+  }
+  fmt::print(
+      "Restored {} into {}: {} files, {} bytes, all as their hashes say. Started with this folder, "
+      "ptwopd is again\n{}, and every channel goes on with new lists of its own.\n{}",
+      config.restore, config.data, done->files, done->bytes, done->identity,
+      done->has_key ? ""
+                    : "The private key is not in the backup: pass it as the credential "
+                      "ptwop-identity.\n");
+  return kExitStopped;
+}
 
 int serve(const Config& config) {
   std::signal(SIGPIPE, SIG_IGN);

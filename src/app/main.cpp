@@ -30,5 +30,6 @@ int main(int argc, char** argv) {
     return ptwop::app::kExitStopped;
   }
   raise_file_limit();
+  if (!config->restore.empty()) return ptwop::app::restore(*config);
   return ptwop::app::serve(*config);
 }

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <optional>
 #include <vector>
 
@@ -51,12 +52,24 @@ Result<json::Value> tokens(const Param& param, const std::string& text) {
   return text_value(text);  // A token may look like a number.
 }
 
+/// The daemon has another working directory than whoever types.
+Result<json::Value> path(const Param& param, const std::string& text) {
+  std::error_code error;
+  const auto whole = std::filesystem::absolute(text, error).lexically_normal();
+  if (text.empty() || error) return wrong(fmt::format("{} is no path.", param.name));
+  if (!valid_utf8(whole.native()))
+    return wrong(fmt::format("{} is no valid UTF-8: \"{}\".", param.name, clean(whole.native())));
+  return text_value(whole.string());
+}
+
 /// The content of one argument as the JSON that its type asks for.
 Result<json::Value> typed(const Param& param, std::string text) {
   switch (param.type) {
     case ParamType::string:
       if (!valid_utf8(text)) return wrong(fmt::format("{} is no valid UTF-8.", param.name));
       return text_value(std::move(text));
+    case ParamType::path:
+      return path(param, text);
     case ParamType::value:
       return json_or_text(param, std::move(text));
     case ParamType::tokens:
@@ -117,7 +130,8 @@ size_t distance(std::string_view a, std::string_view b) {
 }
 
 Error unknown_noun(std::string_view word) {
-  std::vector<std::string_view> nouns = {"status", "call", "batch", "doctor", "help", "completion"};
+  std::vector<std::string_view> nouns = {"status", "call",    "batch", "doctor",
+                                         "backup", "restore", "help",  "completion"};
   for (const Method& method : rpc::methods())
     if (const auto noun = method.name.substr(0, method.name.find('.'));
         std::ranges::find(nouns, noun) == nouns.end())
@@ -215,6 +229,8 @@ std::string_view type_name(ParamType type) {
   switch (type) {
     case ParamType::string:
       return "TEXT";
+    case ParamType::path:
+      return "PATH";
     case ParamType::integer:
       return "INTEGER";
     case ParamType::boolean:
@@ -250,9 +266,10 @@ std::string command_line(const Method& method, const json::Value& params) {
     if (!value) continue;
     const bool source =
         reads_sources(param.type) && (value->text == "-" || value->text.starts_with('@'));
-    const bool bare = value->is(json::Kind::string) && !source &&
-                      (param.type == ParamType::string || param.type == ParamType::tokens ||
-                       !json::parse(value->text, kDepthMax).ok());
+    const bool bare =
+        value->is(json::Kind::string) && !source &&
+        (param.type == ParamType::string || param.type == ParamType::path ||
+         param.type == ParamType::tokens || !json::parse(value->text, kDepthMax).ok());
     const std::string text = bare ? value->text : to_json(*value);
     const bool ambiguous = named(method, {text}) || text.starts_with('-');
     out += ' ';

@@ -23,7 +23,7 @@ Result<Call> read_call(const Options& options, Input& input);
 /// character. Nothing is expanded.
 Result<std::vector<std::string>> split_words(std::string_view line);
 
-/// How long the request itself may ask to wait: its `timeout_ms`, else 0.
+/// How long the request itself may take: its `timeout_ms`, a week for what works on files, else 0.
 uint64_t answer_ms(const Call& call);
 
 }  // namespace ptwop::ctl

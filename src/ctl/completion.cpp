@@ -1,6 +1,7 @@
 #include "ctl/completion.h"
 
 #include <algorithm>
+#include <filesystem>
 
 #include "ctl/arguments.h"
 #include "ctl/help.h"
@@ -26,7 +27,7 @@ _ptwopctl() {
   COMPREPLY=()
   while IFS= read -r candidate; do
     candidate="${candidate#"$kept"}"
-    [[ $candidate == *= ]] && compopt -o nospace
+    [[ $candidate == *[=/] ]] && compopt -o nospace
     COMPREPLY+=("$(printf %q "$candidate")")
   done < <("${words[0]}" __complete -- "${words[@]:1}" 2>/dev/null)
   if ((${#COMPREPLY[@]} == 0)); then
@@ -57,8 +58,8 @@ _ptwopctl() {
     _files
     return
   fi
-  compadd -S '' -- ${(M)candidates:#*=}
-  compadd -- ${candidates:#*=}
+  compadd -S '' -- ${(M)candidates:#*[=/]}
+  compadd -- ${candidates:#*[=/]}
 }
 if [[ ${funcstack[1]} == _ptwopctl ]]; then
   _ptwopctl "$@"
@@ -98,9 +99,26 @@ std::vector<std::string> without_flags(std::span<const std::string> words) {
   return out;
 }
 
-std::vector<std::string> values_of(const Method& method, const Param& param,
+/// What is in the folder that `begun` names up to its last slash.
+std::vector<std::string> paths_like(std::string_view begun) {
+  const std::string folder(begun.substr(0, begun.rfind('/') + 1));
+  std::vector<std::string> out;
+  std::error_code error;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(folder.empty() ? "." : folder, error)) {
+    const std::string name = entry.path().filename();
+    const bool hidden = name.starts_with('.') && begun.substr(folder.size()).empty();
+    if (!hidden) out.push_back(folder + name + (entry.is_directory(error) ? "/" : ""));
+  }
+  return out;
+}
+
+/// `begun`: what there is of the value.
+std::vector<std::string> values_of(const Method& method, const Param& param, std::string_view begun,
                                    const ChannelNames& channels) {
-  return param.name == "channel" ? channels() : Schemas::get().choices(method.name, param.name);
+  if (param.name == "channel") return channels();
+  return param.type == rpc::ParamType::path ? paths_like(begun)
+                                            : Schemas::get().choices(method.name, param.name);
 }
 
 std::vector<std::string> arguments_of(const Method& method, std::span<const std::string> words,
@@ -110,7 +128,8 @@ std::vector<std::string> arguments_of(const Method& method, std::span<const std:
   const size_t equals = current.find('=');
   if (const Param* param =
           equals == std::string::npos ? nullptr : find_param(method, current.substr(0, equals))) {
-    for (const std::string& value : values_of(method, *param, channels))
+    for (const std::string& value :
+         values_of(method, *param, std::string_view(current).substr(equals + 1), channels))
       out.push_back(std::string(param->name) + '=' + value);
     return out;
   }
@@ -134,7 +153,8 @@ std::vector<std::string> arguments_of(const Method& method, std::span<const std:
     }
     const Param& param = method.params[i];
     if (is_next)
-      for (std::string& value : values_of(method, param, channels)) out.push_back(std::move(value));
+      for (std::string& value : values_of(method, param, current, channels))
+        out.push_back(std::move(value));
     if (!is_next || !param.required) out.push_back(std::string(param.name) + '=');
     is_next = false;
   }
@@ -157,6 +177,7 @@ std::vector<std::string> candidates(std::span<const std::string> all,
     return out;
   }
   if (words.front() == "completion") return {"bash", "zsh", "fish"};
+  if (words.front() == "backup" || words.front() == "restore") return paths_like(words.back());
   if (words.front() == "call")
     for (const Method& method : rpc::methods())
       if (words.size() == 2) out.emplace_back(method.name);

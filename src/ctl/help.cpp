@@ -27,6 +27,27 @@ constexpr std::array kExtras = {
           "Checks the daemon and its socket, Kubo, pubsub, clocks, disk space, peers, and each "
           "channel.\n"
           "Exits with 0 where all is well and with 1 where something was found."},
+    Extra{
+        "backup", "backup TO", "Back up the daemon's whole data folder while it runs",
+        "The same as system backup. TO is a new folder, or that of the last backup: then only what "
+        "is new\n"
+        "is copied, and until that is complete the last backup stays usable. The private key is in "
+        "it,\n"
+        "unless it is kept out of the data folder: keep the backup as secret as that."},
+    Extra{
+        "restore", "restore FROM [DIR]", "Make a data folder from a backup",
+        "Runs ptwopd --restore FROM, with --data DIR if DIR is given. The data folder must be "
+        "empty "
+        "or\n"
+        "missing, and no daemon may use it. Every file is held against its hash: if one is wrong "
+        "it "
+        "is\n"
+        "named, and nothing is restored. In every channel the restored daemon goes on with new "
+        "lists "
+        "of\n"
+        "its own, so that nothing it wrote after the backup is contradicted: that comes back from "
+        "the\n"
+        "other replicas. Do not start the original again."},
     Extra{"call", "call METHOD [JSON|@file|-]",
           "Call a method with parameters as JSON (an object or a list)",
           "The result is printed as JSON, whatever standard output is."},

@@ -4,6 +4,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
 #include <vector>
 
 #include "base/limits.h"
@@ -115,6 +118,29 @@ std::string_view unused_flag(const Options& options, bool may_json) {
   return "";
 }
 
+/// ptwopd does it: the one beside this program, else the one in $PATH.
+int run_restore(std::span<const Word> words, Output& out) {
+  if (words.empty() || words.size() > 2) return wrong_usage("Usage: ptwopctl restore FROM [DIR]");
+  std::error_code error;
+  const auto own = std::filesystem::read_symlink("/proc/self/exe", error);
+  // Installed they are in one folder, in a build folder in two.
+  std::string program = "ptwopd";
+  for (const auto& path : {own.parent_path() / "ptwopd", own.parent_path() / "../app/ptwopd"})
+    if (!error && ::access(path.c_str(), X_OK) == 0) {
+      program = path;
+      break;
+    }
+  std::vector<std::string> arguments = {program, "--restore", words[0].text};
+  if (words.size() == 2) arguments.insert(arguments.end(), {"--data", words[1].text});
+  std::vector<char*> argv;
+  for (std::string& argument : arguments) argv.push_back(argument.data());
+  argv.push_back(nullptr);
+  out.flush();
+  ::execvp(argv[0], argv.data());
+  complain(fmt::format("Cannot run {}: {}", program, std::strerror(errno)));
+  return kFailed;
+}
+
 int run_extra(const Options& options, Output& out) {
   const std::string& name = options.words[0].text;
   const auto rest = std::span(options.words).subspan(1);
@@ -124,6 +150,7 @@ int run_extra(const Options& options, Output& out) {
     return wrong_usage(fmt::format("{} does not go with {}.", flag, name));
   if (name == "help") return print_help(rest, out);
   if (name == "completion") return print_completion(rest, out);
+  if (name == "restore") return run_restore(rest, out);
   if (!rest.empty()) return wrong_usage(fmt::format("{} takes no arguments.", name));
   if (name == "doctor") return run_doctor(options, out);
   return connected(options, out, name == "batch" ? batch : print_status);
@@ -141,6 +168,12 @@ int dispatch(const Options& options, Output& out) {
   const auto rest = std::span(words).subspan(1);
   if (words[0].text == "__complete") return print_candidates(rest, out);
   if (words[0].text == "man") return print_man(rest, out);
+  if (words[0].text == "backup") {
+    Options same = options;
+    same.words[0].text = "system";
+    same.words.insert(same.words.begin() + 1, Word{"backup"});
+    return run_request(same, out);
+  }
   if (words[0].text != "call" && find_extra(words[0].text)) return run_extra(options, out);
   return run_request(options, out);
 }

@@ -118,6 +118,12 @@ std::string status_text(const Overview& overview, int64_t now_ms, size_t columns
                    clean(member_text(*kubo, "peer_id")),
                    kubo->find("pubsub") && !member_true(*kubo, "pubsub") ? ", pubsub is off" : "")
              : "Kubo      offline: reading and writing go on, syncing waits\n";
+  if (const json::Value* work = overview.info.find("work"); work && work->is(json::Kind::object)) {
+    const int64_t all = member_integer(*work, "bytes");
+    out += fmt::format("Working   {}, {} MiB{}\n", clean(member_text(*work, "method")),
+                       member_integer(*work, "done_bytes") >> 20,
+                       all > 0 ? fmt::format(" of {}", all >> 20) : "");
+  }
   out += fmt::format("Pending   {} to go into Kubo, {} missing here, {} waiting for others\n\n",
                      plural(member_integer(overview.info, "outbox"), "node"), missing,
                      member_integer(*queues, "waiting_nodes"));

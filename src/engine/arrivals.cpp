@@ -10,6 +10,10 @@ namespace ptwop::engine {
 namespace {
 
 constexpr size_t kAnswerBytesMax = 2 << 20;
+// What of others one turn applies: whoever writes waits for it, and until the commit it is in
+// memory.
+constexpr size_t kApplyBytesMax = 8 << 20;
+constexpr size_t kApplyNodeBytes = 1 << 10;  // that each counts for beside its body
 constexpr uint64_t kRetryMs = 250;
 constexpr size_t kInKuboMax = 4096;
 constexpr size_t kAwaitedMax = 4096;
@@ -126,6 +130,36 @@ std::optional<list::At> Channel::take_node(Bytes block) {
   return at;
 }
 
+// From a file, where control nodes come first: who may write has to be known before what they wrote
+// comes, of which only little may wait.
+Imported Channel::import_blocks(std::vector<Bytes> blocks) {
+  Imported out;
+  if (aside_ || !membership_) return out;
+  close_node();
+  bool control = false;
+  for (Bytes& block : blocks) {
+    const uint64_t refused = world_.refusals;
+    auto node = list::decode(block);
+    bool here = false;
+    if (!node) {
+      world_.refuse("not_canonical");
+    } else {
+      if (!node->list.control && std::exchange(control, false)) apply_all();
+      control |= node->list.control;
+      // What is held, and of a forked list what lies beyond the cut, which is kept in another way.
+      const ListState* state = lists_.find(node->id);
+      here = state && (node->number <= state->record.held.number || state->record.cut);
+      lists_.offer(std::move(*node), std::move(block), *membership_);
+    }
+    if (world_.refusals > refused)
+      ++out.refused;
+    else if (here)
+      ++out.here;
+  }
+  for (const auto& [id, state] : lists_.all()) out.held += state.record.held.number;
+  return out;
+}
+
 void Channel::on_block(const ipld::Cid& cid, Result<Bytes> block) {
   const bool expected = talk_.fetched(cid);
   bulk_.on_block(cid, block);
@@ -200,9 +234,11 @@ void Channel::settle() {
     apply_all();
   }
   lists_.save();
+  applied_bytes_ = 0;
 }
 
 void Channel::apply_all() {
+  behind_ = false;
   bool progress = true;
   while (progress && !world_.broken) {
     do follow_events();
@@ -212,8 +248,11 @@ void Channel::apply_all() {
     for (const list::ListId& id : ids) {
       ListState* state = lists_.find(id);
       if (!state->record.name.control && !membership_->readable()) continue;
-      while (state->record.applied.number < state->applicable() && apply_next(id, *state))
+      while (state->record.applied.number < state->applicable() && apply_next(id, *state)) {
         progress = true;
+        behind_ = applied_bytes_ >= kApplyBytesMax && !state->record.name.control;
+        if (behind_) return;
+      }
       if (state->record.applied.number >= state->applicable()) lists_.unapplied().erase(id);
     }
   }
@@ -261,6 +300,7 @@ bool Channel::apply_next(const list::ListId& id, ListState& state) {
   }
   if (!(node->list.control || seen_met(*node)) || !count_node(*node, state)) return false;
   forget_awaited(id, state.record);
+  applied_bytes_ += node->body.size() + kApplyNodeBytes;
   return true;
 }
 

@@ -88,6 +88,7 @@ uint64_t Channel::due_ms() const {
   if (aside_) return UINT64_MAX;
   const uint64_t now = world_.now_ms();
   const uint64_t bulk_due_ms = membership_ ? bulk_.due_ms() : UINT64_MAX;
+  if (behind_) return now;
   const bool waits = lists_.waiting() > 0 ||
                      std::any_of(awaited_.begin(), awaited_.end(), [now](const auto& item) {
                        return now - item.second.since_ms < limits::kSeenWaitMs + kWaitingTickMs;
@@ -174,6 +175,10 @@ void Channel::renew_own(bool control) {
   world_.ports.entropy.fill(incarnation.raw.data(), list::Incarnation::kSize);
   own_[control] = {list::list_id(record_.cid, own_list(control)), true};
   save_record();
+}
+
+void Channel::begin_anew() {
+  for (const bool control : {false, true}) renew_own(control);
 }
 
 // Never continue a list that was cut, whose tail is elsewhere (this folder is an older copy), or

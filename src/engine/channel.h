@@ -42,6 +42,9 @@ class Channel {
   void set_aside(std::optional<Error> why) { aside_ = std::move(why); }
   const std::optional<Error>& aside() const { return aside_; }
 
+  /// What our own lists hold beyond this store is not known: they end here.
+  void begin_anew();
+
   /// The manifest came, from wherever. Refused and counted unless it is this channel's.
   void take_manifest(BytesView block);
 
@@ -55,6 +58,7 @@ class Channel {
   void on_message(std::string_view from, BytesView bytes);
   void on_block(const ipld::Cid& cid, Result<Bytes> block);
   void on_stored(const std::vector<sync::LargeNode>& large);
+  Imported import_blocks(std::vector<Bytes> blocks);
 
   /// Towards the turn's end: closes the open node, takes in what waits, applies what can be
   /// applied, saves.
@@ -165,6 +169,8 @@ class Channel {
       awaited_;            ///< Lists that applied nodes had seen further than they are here.
   uint64_t time_max_ = 0;  ///< Of all nodes held: own stamps follow it.
   bool membership_changed_ = false;
+  size_t applied_bytes_ = 0;  ///< In this turn.
+  bool behind_ = false;       ///< More can be applied: that is the next turn's.
   struct Own {
     list::ListId id;
     bool begun =

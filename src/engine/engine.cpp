@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "access/manifest.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/mutant.h"
@@ -120,12 +121,39 @@ void Engine::join(std::string address, std::string name, Done<ChannelRef> done) 
   if (e.find(name))
     return e.refuse(
         done, fail(Code::exists, fmt::format("a channel named '{}' exists here already", name)));
-  ChannelRecord record;
-  record.name = std::move(name);
-  record.cid = *cid;
-  Channel& channel = e.add_channel(std::move(record));
+  Channel& channel = e.add_channel({.name = std::move(name), .cid = *cid});
   if (e.world.kubo.connected) e.world.ports.blocks.get(channel.cid());
   e.world.reply<ChannelRef>(std::move(done), channel.view());
+}
+
+void Engine::import_channel(Bytes manifest, std::string name, Done<ChannelRef> done) {
+  Impl& e = *impl_;
+  const auto read = access::read_manifest(manifest);
+  if (!read) return e.refuse(done, read.error());
+  Channel* channel = e.find(read->cid);
+  if (!channel) {
+    if (!valid_name(name))
+      return e.refuse(done, fail(Code::invalid_params,
+                                 fmt::format("{}{} is not here yet: give a name for it, of 1 to 64 "
+                                             "bytes, that does not start with '/'",
+                                             kAddressPrefix, read->cid.text())));
+    if (e.find(name))
+      return e.refuse(
+          done, fail(Code::exists, fmt::format("a channel named '{}' exists here already", name)));
+    channel = &e.add_channel({.name = std::move(name), .cid = read->cid});
+  }
+  e.touch(*channel).take_manifest(manifest);
+  e.world.reply<ChannelRef>(std::move(done), channel->view());
+}
+
+void Engine::import_blocks(const ipld::Cid& cid, std::vector<Bytes> blocks, Done<Imported> done) {
+  Impl& e = *impl_;
+  Channel* channel = e.find(cid);
+  if (!channel) return e.refuse(done, no_channel(cid.text()));
+  if (channel->aside()) return e.refuse(done, *channel->aside());
+  if (!channel->membership()) return e.refuse(done, no_manifest());
+  const Imported imported = e.touch(*channel).import_blocks(std::move(blocks));
+  e.world.reply<Imported>(std::move(done), imported);
 }
 
 void Engine::leave(const std::string& name, Done<bool> done) {

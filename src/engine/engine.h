@@ -58,6 +58,11 @@ struct ChannelInfo {
   std::string damaged;  ///< What is the matter with its part of the store; empty: nothing.
 };
 
+struct Imported {
+  uint64_t here = 0, refused = 0;  ///< Of the blocks given.
+  uint64_t held = 0;               ///< Nodes of the channel now.
+};
+
 /// Counters since start. Plain values: copied out on the engine's thread.
 struct EngineStats {
   uint64_t writes = 0, nodes_written = 0, nodes_received = 0, turns = 0;
@@ -87,8 +92,10 @@ class Engine {
   Engine(Ports ports, access::Identity identity);
   ~Engine();
 
-  /// Reads what the store holds. Once, before anything else.
-  Result<void> open();
+  /// Reads what the store holds. Once, before anything else. `restored`: the store came from a
+  /// backup, and what was written after it is elsewhere: no list of our own is continued, and that
+  /// is durable before this returns.
+  Result<void> open(bool restored = false);
 
   const access::Identity& identity() const;
   Directory& directory();  ///< Safe from any thread.
@@ -98,6 +105,11 @@ class Engine {
   void create(std::string name, std::string type, bool is_public, Done<ChannelRef> done);
   void join(std::string address, std::string name, Done<ChannelRef> done);
   void leave(const std::string& channel, Done<bool> done);
+  /// The channel of this manifest, which came in a file: the one that is here, else joined under
+  /// `name`. Errors: invalid_params (no manifest; or it is not here and `name` is no name), exists.
+  void import_channel(Bytes manifest, std::string name, Done<ChannelRef> done);
+  /// Blocks of a channel that came in a file: the same checks as for those from the network.
+  void import_blocks(const ipld::Cid& channel, std::vector<Bytes> blocks, Done<Imported> done);
   void grant(const std::string& channel, const std::string& id, const std::string& role,
              Done<std::string> done);
   void members(const std::string& channel, Done<std::vector<Member>> done);

@@ -24,7 +24,7 @@ constexpr uint64_t kDamagedMs = 1'000, kDamagedMsMax = 60'000;
 
 }  // namespace
 
-Result<void> Engine::open() {
+Result<void> Engine::open(bool restored) {
   World& world = impl_->world;
   PTWOP_TRY(const auto boot, world.ports.store.get(Table::meta, "b"));
   // Rises also when the folder is an older copy, as long as the clock does.
@@ -39,6 +39,10 @@ Result<void> Engine::open() {
     impl_->outbox.put_large(channel, std::move(blocks), std::move(names));
   };
   PTWOP_CHECK(impl_->load());
+  if (restored && !PTWOP_MUTANT(restored_goes_on)) {
+    for (auto& [number, channel] : impl_->channels) channel->begin_anew();
+    PTWOP_CHECK(world.ports.store.commit(world.txn.take(), true));
+  }
   impl_->show_channels();
   return {};
 }

@@ -1,7 +1,9 @@
 // What the methods stand on, wired by app.
 #pragma once
+#include <atomic>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -26,6 +28,27 @@ struct KuboSnapshot {
   std::optional<bool> pubsub;  ///< Nothing: not known yet.
 };
 
+struct BackupDone {
+  uint64_t files = 0, bytes = 0;                ///< Of the whole backup.
+  uint64_t copied_files = 0, copied_bytes = 0;  ///< Now.
+  bool identity = false;                        ///< The private key is in it.
+};
+
+/// How far what takes long has come. Safe from any thread.
+struct WorkProgress {
+  std::atomic<const char*> method{nullptr};  ///< Null: nothing is under way.
+  std::atomic<uint64_t> done_bytes{0}, bytes{0};
+  void begin(const char* what) {
+    done_bytes = bytes = 0;
+    method = what;
+  }
+  void tell(uint64_t done, uint64_t all) {
+    done_bytes = done;
+    bytes = all;
+  }
+  void end() { method = nullptr; }
+};
+
 /// Lives on the loop's thread: app changes it there and only there. The pointers are set before
 /// `phase` becomes ready and what they point to outlives the reader's and the engine's thread.
 struct Backend {
@@ -48,10 +71,17 @@ struct Backend {
   const engine::StateStore* store = nullptr;
 
   /// Runs it on the engine's thread, in the order submitted, followed by a turn. What cannot run
-  /// any more is destroyed without being called.
+  /// any more is destroyed without being called. From any thread.
   std::function<void(std::function<void(engine::Engine&)>)> submit;
   /// Runs it on the reader's thread; the same.
   std::function<void(std::function<void()>)> read;
+  /// Runs it on the files' thread: backup, export, import, one after the other; the same.
+  std::function<void(std::function<void()>)> work;
+  /// The daemon is to end: what takes long gives up. From any thread.
+  std::function<bool()> ending;
+  std::shared_ptr<WorkProgress> progress = std::make_shared<WorkProgress>();
+  /// On the files' thread.
+  std::function<Result<BackupDone>(const std::string& to)> backup;
   /// Begins to stop the daemon: returns at once, and the answers of this turn of the loop are still
   /// sent.
   std::function<void()> stop;

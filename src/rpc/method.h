@@ -15,7 +15,8 @@ enum class ParamType : uint8_t {
   value,
   object,
   array,
-  tokens /* string or array of strings */
+  tokens, /* string or array of strings */
+  path    /* string: absolute, on the daemon's machine */
 };
 
 struct Param {

@@ -25,6 +25,14 @@ constexpr std::array kChannelCreate = {
     Param{"name", string, true, "", "Local name of the new channel"},
     Param{"type", string, true, "", "log, count or kv"},
     Param{"public", boolean, false, "false", "Readable by everyone, not encrypted"}};
+constexpr std::array kChannelExport = {
+    kChannel, Param{"to", path, true, "", "The file to write; one of that name is replaced"},
+    Param{"list", string, false, "", "Of the lists of data only this one"},
+    Param{"since", tokens, false, "",
+          "Only what comes after these: channel.clock of who has the rest"}};
+constexpr std::array kChannelImport = {
+    Param{"from", path, true, "", "A file of channel.export"},
+    Param{"name", string, false, "", "Local name for the channel, where it is not here yet"}};
 constexpr std::array kChannelGrant = {
     kChannel, Param{"id", string, true, "", "Whom: a did:key"},
     Param{"role", string, true, "", "read, write, send or admin"}};
@@ -35,6 +43,9 @@ constexpr std::array kChannelWait = {
     kChannel, Param{"at", tokens, true, "", "Token or list of tokens to wait for"},
     Param{"timeout_ms", integer, false, "10000", "How long to wait at most"},
     Param{"peer", string, false, "", "Wait until this peer (a did:key, or any) has it too"}};
+
+constexpr std::array kSystemBackup = {
+    Param{"to", path, true, "", "Folder for the backup: a new one, or that of the last one"}};
 
 constexpr std::array kCountAdd = {
     kChannel, kCountKey, Param{"by", integer, false, "1", "How much to add; may be negative"},
@@ -60,7 +71,9 @@ constexpr std::array kLogList = {kChannel, kAfter, kLimit, kReverse};
 constexpr std::array kMethods = {
     Method{"channel.clock", "Tokens of all that this replica has applied", kOnlyChannel},
     Method{"channel.create", "Create a channel", kChannelCreate},
+    Method{"channel.export", "Write a channel to a file", kChannelExport},
     Method{"channel.grant", "Give somebody a role in a channel", kChannelGrant},
+    Method{"channel.import", "Take in a channel from a file", kChannelImport},
     Method{"channel.info", "Show one channel with its lists and peers", kOnlyChannel},
     Method{"channel.join", "Join somebody's channel by its address", kChannelJoin},
     Method{"channel.leave", "Leave a channel and remove its local data", kOnlyChannel},
@@ -81,6 +94,7 @@ constexpr std::array kMethods = {
     Method{"log.get", "Read an entry", kLogEntry},
     Method{"log.list", "List entries in the channel's order", kLogList},
     Method{"rpc.discover", "The OpenRPC document of this interface", {}},
+    Method{"system.backup", "Back up the whole data folder while it is in use", kSystemBackup},
     Method{"system.info", "Show version, identity, Kubo and what is pending", {}},
     Method{"system.ready", "Tell whether the daemon is ready", {}},
     Method{"system.stats", "Counters since start", {}},

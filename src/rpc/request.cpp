@@ -15,6 +15,7 @@ using json::Kind;
 std::string_view type_words(ParamType type) {
   switch (type) {
     case ParamType::string:
+    case ParamType::path:
       return "a string";
     case ParamType::integer:
       return "an integer from -2^63 to 2^63-1";
@@ -35,6 +36,7 @@ std::string_view type_words(ParamType type) {
 bool fits(ParamType type, const json::Value& value) {
   switch (type) {
     case ParamType::string:
+    case ParamType::path:
       return value.is(Kind::string);
     case ParamType::integer:
       return value.is(Kind::integer);

@@ -6,49 +6,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
 #include <filesystem>
 #include <utility>
 
+#include "base/files.h"
+
 namespace ptwop::store {
 namespace {
 
 constexpr size_t kFileBytesMax = 1 << 20;
 constexpr std::string_view kFormatLine = "ptwopdb data ";
-
-Error system_error(std::string_view what, const std::string& path) {
-  const int number = errno;
-  const Code code = number == ENOSPC || number == EDQUOT ? Code::disk_full : Code::internal;
-  return fail(code, fmt::format("cannot {} {}: {}", what, path, std::strerror(number)));
-}
-
-/// Closes on every way out.
-struct Fd {
-  int fd;
-  explicit Fd(int number) : fd(number) {}
-  Fd(const Fd&) = delete;
-  Fd& operator=(const Fd&) = delete;
-  ~Fd() {
-    if (fd >= 0) ::close(fd);
-  }
-};
-
-bool write_all(int fd, BytesView bytes) {
-  while (!bytes.empty()) {
-    const ssize_t n = ::write(fd, bytes.data(), bytes.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return false;
-    bytes.remove_prefix(static_cast<size_t>(n));
-  }
-  return true;
-}
-
-bool sync_folder(const std::string& path) {
-  const Fd folder(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  return folder.fd >= 0 && ::fsync(folder.fd) == 0;
-}
 
 /// The version of a `FORMAT` file; nothing if it is not one.
 std::optional<int> format_from(std::string_view text) {
@@ -70,14 +41,20 @@ std::string_view maker_from(std::string_view text) {
 }  // namespace
 
 Result<DataFolder> DataFolder::open(std::string path) {
+  PTWOP_TRY(DataFolder folder, lock(std::move(path)));
+  PTWOP_CHECK(folder.check_format());
+  return folder;
+}
+
+Result<DataFolder> DataFolder::lock(std::string path) {
   std::error_code error;
   const std::filesystem::path parent = std::filesystem::path(path).parent_path();
   if (!parent.empty()) std::filesystem::create_directories(parent, error);
-  if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) return system_error("make", path);
+  if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) return files::system_error("make", path);
 
   const std::string lock = path + "/LOCK";
   const int fd = ::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  if (fd < 0) return system_error("open", lock);
+  if (fd < 0) return files::system_error("open", lock);
   if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
     const int number = errno;
     ::close(fd);
@@ -87,11 +64,9 @@ Result<DataFolder> DataFolder::open(std::string path) {
                               "name another folder with --data",
                               path));
     errno = number;
-    return system_error("lock", lock);
+    return files::system_error("lock", lock);
   }
-  DataFolder folder(std::move(path), fd);
-  PTWOP_CHECK(folder.check_format());
-  return folder;
+  return DataFolder(std::move(path), fd);
 }
 
 DataFolder::DataFolder(DataFolder&& other) noexcept
@@ -108,6 +83,11 @@ DataFolder::~DataFolder() {
 }
 
 Result<void> DataFolder::check_format() const {
+  if (has(kRestoring))
+    return fail(Code::corrupt,
+                fmt::format("the data folder {} is what an interrupted restore left: "
+                            "run ptwopctl restore again",
+                            path_));
   PTWOP_TRY(const auto text, read("FORMAT"));
   if (!text) {
     for (const char* name : {"rocksdb", "store.key"})
@@ -134,42 +114,33 @@ Result<void> DataFolder::check_format() const {
 }
 
 Result<std::optional<Bytes>> DataFolder::read(std::string_view name) const {
-  const std::string path = in(name);
-  const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (file.fd < 0) {
-    if (errno == ENOENT) return std::optional<Bytes>();
-    return system_error("open", path);
-  }
-  Bytes bytes;
-  char part[4096];
-  for (;;) {
-    const ssize_t n = ::read(file.fd, part, sizeof part);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return system_error("read", path);
-    if (n == 0) return std::optional<Bytes>(std::move(bytes));
-    bytes.append(part, static_cast<size_t>(n));
-    if (bytes.size() > kFileBytesMax)
-      return fail(Code::corrupt, fmt::format("{} is larger than it can be", path));
-  }
+  auto file = files::Input::open(in(name));
+  if (!file && file.error().code == Code::not_found) return std::optional<Bytes>();
+  if (!file) return fail(Code::internal, file.error().message);
+  Bytes bytes(std::min<uint64_t>(file->size(), kFileBytesMax) + 1, '\0');
+  PTWOP_TRY(const size_t size, file->read(bytes.data(), bytes.size()));
+  if (size > kFileBytesMax)
+    return fail(Code::corrupt, fmt::format("{} is larger than it can be", in(name)));
+  bytes.resize(size);
+  return std::optional<Bytes>(std::move(bytes));
+}
+
+bool DataFolder::has(std::string_view name) const {
+  struct stat info {};
+  return ::lstat(in(name).c_str(), &info) == 0;
+}
+
+Result<void> DataFolder::remove(std::string_view name) const {
+  if (::unlink(in(name).c_str()) != 0 && errno != ENOENT)
+    return files::system_error("remove", in(name));
+  if (!files::sync_folder(path_)) return files::system_error("sync", path_);
+  return {};
 }
 
 Result<void> DataFolder::write(std::string_view name, BytesView bytes) const {
-  const std::string path = in(name);
-  const std::string fresh = path + ".new";
-  ::unlink(
-      fresh.c_str());  // left by a crash; the folder's lock says that nobody else is writing it
-  {
-    const Fd file(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
-    if (file.fd < 0) return system_error("make", fresh);
-    if (!write_all(file.fd, bytes) || ::fsync(file.fd) != 0) {
-      const Error error = system_error("write", fresh);
-      ::unlink(fresh.c_str());
-      return error;
-    }
-  }
-  if (::rename(fresh.c_str(), path.c_str()) != 0) return system_error("rename", fresh);
-  if (!sync_folder(path_)) return system_error("sync", path_);
-  return {};
+  PTWOP_TRY(auto file, files::NewFile::make(in(name)));
+  PTWOP_CHECK(file.write(bytes));
+  return file.finish();
 }
 
 }  // namespace ptwop::store

@@ -1,6 +1,7 @@
 // The daemon's data folder: one process at a time, one format version, small files written whole.
-// `LOCK` (flock), `FORMAT` (text), `store.key`, `rocksdb/`, `aside/`; other rooms may keep their
-// own small files in it.
+// `LOCK` (flock), `FORMAT` (text), `store.key`, `rocksdb/`, `aside/`, `snapshot/` (while a backup
+// is made), `RESTORED` (from a backup, not started since); other rooms may keep their own small
+// files in it.
 #pragma once
 #include <optional>
 #include <string>
@@ -14,6 +15,12 @@ namespace ptwop::store {
 /// What this program reads and writes below the data folder. A change of any stored structure
 /// raises it.
 inline constexpr int kFormatVersion = 2;
+/// A folder with links to the database's files, while a backup is made.
+inline constexpr const char* kSnapshot = "snapshot";
+/// There while a restore is under way, or was when it ended.
+inline constexpr const char* kRestoring = "RESTORING";
+/// The folder was made from a backup: at its first start every list of its own must begin anew.
+inline constexpr const char* kRestored = "RESTORED";
 
 /// Holds the folder's lock until destroyed.
 class DataFolder {
@@ -23,6 +30,8 @@ class DataFolder {
   /// another format version, or a folder with data and no `FORMAT`: nothing was changed;
   /// `disk_full`; `internal`.
   static Result<DataFolder> open(std::string path);
+  /// The same without a look at what is in it.
+  static Result<DataFolder> lock(std::string path);
   DataFolder(DataFolder&& other) noexcept;
   DataFolder& operator=(DataFolder&& other) noexcept;
   ~DataFolder();
@@ -35,6 +44,9 @@ class DataFolder {
   /// Replaces the file durably or not at all: a temporary file (0600), fsync, rename, fsync of the
   /// folder.
   Result<void> write(std::string_view name, BytesView bytes) const;
+  bool has(std::string_view name) const;
+  /// Durably; fine if there is none.
+  Result<void> remove(std::string_view name) const;
 
  private:
   DataFolder(std::string path, int lock_fd) : path_(std::move(path)), lock_fd_(lock_fd) {}

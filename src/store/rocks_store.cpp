@@ -6,6 +6,7 @@
 #include <rocksdb/write_batch.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstring>
@@ -207,6 +208,25 @@ class RocksStore::Impl {
     return {};
   }
 
+  Result<std::vector<SnapshotFile>> snapshot(const std::string& to) {
+    if (writable_) {  // the most of it while commits go on
+      const std::shared_lock reading(database_mutex_);
+      if (!database_) return closed();
+      PTWOP_CHECK(flush());
+    }
+    const std::lock_guard lock(commit_mutex_);
+    if (failed_) return *failed_;
+    const std::shared_lock reading(database_mutex_);
+    // With all of it in sorted files the log is not needed.
+    PTWOP_CHECK(flush());
+    rocksdb::DB& db = *database_->db;
+    const auto status = db.DisableFileDeletions();
+    if (!status.ok()) return error_from(status, "keep the database's files");
+    auto files = link_files(to);
+    db.EnableFileDeletions(false).PermitUncheckedError();
+    return files;
+  }
+
   bool writing() const { return !std::unique_lock(commit_mutex_, std::try_to_lock).owns_lock(); }
 
   StoreStats stats() const {
@@ -227,6 +247,44 @@ class RocksStore::Impl {
   }
 
  private:
+  Result<void> flush() {
+    rocksdb::FlushOptions options;
+    options.allow_write_stall = true;
+    const auto status = database_->db->Flush(options, database_->families);
+    if (!status.ok()) return error_from(status, "write out what is in memory");
+    return {};
+  }
+
+  // GetLiveFilesStorageInfo and Checkpoint look into the log, whose zeros are none to them.
+  Result<std::vector<SnapshotFile>> link_files(const std::string& to) {
+    std::vector<std::string> names;
+    uint64_t manifest_bytes = 0;
+    const auto status = database_->db->GetLiveFiles(names, &manifest_bytes, false);
+    if (!status.ok()) return error_from(status, "list the database's files");
+    std::vector<SnapshotFile> files;
+    for (std::string& name : names) {  // each starts with a slash
+      const std::string path = to + name;
+      std::error_code error;
+      if (name == "/CURRENT") {
+        const auto manifest = std::find_if(names.begin(), names.end(), [](const std::string& n) {
+          return n.starts_with("/MANIFEST-");
+        });
+        if (manifest == names.end()) return fail(Code::internal, "the database has no manifest");
+        const auto written =
+            rocksdb::WriteStringToFile(files_.get(), manifest->substr(1) + '\n', path, true);
+        if (!written.ok()) return error_from(written, "write " + path);
+      } else {
+        fs::create_hard_link(path_ + name, path, error);
+      }
+      uint64_t size = error ? 0 : fs::file_size(path, error);
+      if (error)
+        return fail(Code::internal, fmt::format("cannot make {}: {}", path, error.message()));
+      if (name.starts_with("/MANIFEST-")) size = std::min(size, manifest_bytes + kNonceBytes);
+      files.push_back({name.substr(1), size});
+    }
+    return files;
+  }
+
   Result<std::unique_ptr<Database>> open_database(bool read_only) {
     PTWOP_CHECK(set_torn_aside(path_, folder_ + "/aside"));
     auto database = std::make_unique<Database>();
@@ -381,6 +439,9 @@ Result<void> RocksStore::commit(const engine::Changes& changes, bool sync) {
 }
 Result<void> RocksStore::sync() { return impl_->sync(); }
 Result<void> RocksStore::compact() { return impl_->compact(); }
+Result<std::vector<SnapshotFile>> RocksStore::snapshot(const std::string& folder) {
+  return impl_->snapshot(folder);
+}
 bool RocksStore::writing() const { return impl_->writing(); }
 StoreStats RocksStore::stats() const { return impl_->stats(); }
 
@@ -395,6 +456,8 @@ Result<std::unique_ptr<RocksStore>> open_store_on(const std::shared_ptr<rocksdb:
       return fail(errno == ENOSPC ? Code::disk_full : Code::internal,
                   fmt::format("cannot make {}: {}", path, std::strerror(errno)));
   }
+  std::error_code ignored;
+  fs::remove_all(folder.in(kSnapshot), ignored);  // it would keep files that are needed no more
   auto impl = std::make_unique<RocksStore::Impl>(disk, folder, options);
   PTWOP_CHECK(impl->open());
   return std::make_unique<RocksStore>(std::move(impl));

@@ -1,6 +1,7 @@
 // engine::StateStore on RocksDB, encrypted on disk. RocksDB's own headers stay inside this room.
 #pragma once
 #include <memory>
+#include <vector>
 
 #include "engine/ports.h"
 #include "store/data_folder.h"
@@ -11,6 +12,13 @@ struct StoreOptions {
   Bytes key;  ///< 32 bytes: load_store_key.
   /// Commits are refused before the disk has less than this left.
   uint64_t free_bytes_min = 16 << 20;
+};
+
+/// A file of a snapshot.
+struct SnapshotFile {
+  std::string name;
+  /// Of the file on disk what belongs to the snapshot: it may have grown since.
+  uint64_t size = 0;
 };
 
 struct StoreStats {
@@ -41,6 +49,10 @@ class RocksStore final : public engine::StateStore {
   /// Writes everything out and rewrites the sorted files without what was erased. Slow; from any
   /// thread.
   Result<void> compact();
+  /// Links the database's files, as they are on disk, into a folder of the same file system, which
+  /// must be empty: all that was committed until then, and nothing of what comes after. Commits
+  /// wait meanwhile (some ms: what is in memory is written out before). From any thread.
+  Result<std::vector<SnapshotFile>> snapshot(const std::string& folder);
   /// A commit or a sync is under way now: whoever waits for it waits for the disk.
   bool writing() const;
   /// Walks the database's folder: some 100 µs.

@@ -6,6 +6,7 @@
 #include "access/again.h"
 #include "access/manifest.h"
 #include "access/membership.h"
+#include "ipld/car.h"
 #include "ipld/dag_json.h"
 #include "ports.h"
 #include "sync/message.h"
@@ -88,6 +89,11 @@ int main(int argc, char** argv) {
           {types::kv_put_op("key", Bytes("\x79\x04\x00") + Bytes(1024, 'x'), std::nullopt)}, true));
   node.body = access::seal_body(node, framed, access::body_key(epoch->secret));
   const Bytes data = sign();
+  Bytes car = ipld::car_header({manifest.cid});
+  seed("car", car);
+  for (const Bytes& block : {access::seal_manifest(manifest, me), first, data})
+    ipld::append_car_block(car, ipld::Cid::of(block), block);
+  seed("car", car);
   node.list.incarnation.raw[0] = 1;
   node.time += 1;
   node.epoch = {};

@@ -116,7 +116,10 @@ class EveryMethod(Live):
         friend = "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK"
         ctl("channel", "grant", "other", friend, "write")
         self.assertIn(friend, [m["id"] for m in ctl("channel", "members", "other")["members"]])
+        self.assertEqual(ctl("channel", "export", "other", str(self.folder / "other.car"))["nodes"], 1)
         self.assertTrue(ctl("channel", "leave", "other"))
+        self.assertEqual(ctl("channel", "import", str(self.folder / "other.car"), "other")["taken"], 1)
+        ctl("channel", "leave", "other")
         self.assertEqual(ctl("channel", "join", made["address"], "again")["name"], "again")
         ctl("channel", "leave", "again")
         entry = ctl("log", "add", "journal", '{"n": 1}')
@@ -131,6 +134,7 @@ class EveryMethod(Live):
         self.assertEqual(ctl("kv", "list", "notes", "prefix=gree")["entries"], [{"key": "greeting", "value": "hello"}])
         ctl("kv", "batch", "notes", '[{"put":{"key":"x","value":1}},{"del":{"key":"greeting"}}]')
         ctl("kv", "del", "notes", "x")
+        self.assertTrue(ctl("system", "backup", str(self.folder / "backup"))["private_key"])
         with support.Daemon(self.folder / "stopped", binary=PTWOPD) as stopped:
             called.add("system.stop")
             self.assertTrue(json.loads(run(stopped.socket_path, "system", "stop").stdout)["stopping"])
@@ -665,6 +669,13 @@ class Fakes(Folder):
         self.assertEqual(result.returncode, FAILED if expected else DONE)
         for finding in problems:
             self.assertTrue(finding["remedy"])
+
+    def test_status_shows_what_is_under_way(self):
+        work = {"method": "system.backup", "done_bytes": 3 << 20, "bytes": 7 << 20}
+        for now, says in ((work, b"system.backup, 3 MiB of 7\n"), (work | {"bytes": 0}, b"system.backup, 3 MiB\n")):
+            info = self.HEALTHY["system.info"] | {"work": now}
+            with FakeDaemon(self.path, self.HEALTHY | {"channel.info": self.info(), "system.info": info}):
+                self.assertIn(says, run(self.path, "status").stdout)
 
     def test_doctor(self):
         self.doctor([])

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "engine/archive.h"
 #include "ipld/dag_cbor.h"
 #include "types/count.h"
 #include "types/kv.h"
@@ -60,7 +61,9 @@ void World::start(size_t who, Reopened how) {
   trace([&] { return fmt::format("{} {} starts", stamp(), who); });
   Replica& replica = *replicas_[who];
   replica.back_at_ms = UINT64_MAX;
-  replica.open(std::exchange(replica.from_copy, false) ? Reopened::from_an_old_copy : how, false);
+  if (std::exchange(replica.from_copy, false))
+    how = replica.from_backup ? Reopened::from_a_backup : Reopened::from_an_old_copy;
+  replica.open(how, false);
   if (replica.up()) retry_requests(who);
 }
 
@@ -278,6 +281,28 @@ void World::grant(size_t who, size_t channel) {
      });
 }
 
+void World::carry(const Action& action) {
+  Replica& from = *replicas_[action.who];
+  const auto view =
+      from.up() ? from.engine()->directory().find(channel_name(action.channel)) : nullptr;
+  if (!view) return;
+  Random random(action.salt);
+  std::vector<Bytes> blocks;
+  const auto read = engine::read_archive(from.disk(), *view, {}, [&](BytesView block) {
+    blocks.emplace_back(block);
+    return Result<void>();
+  });
+  if (!read) return;
+  if (random.percent(30)) blocks.resize(1 + random.below(blocks.size()));
+  const auto to = static_cast<size_t>(action.a);
+  at(now_ms_ + random.below(20'000), to, [this, to, cid = view->cid, blocks] {
+    engine::Engine& engine = *replicas_[to]->engine();
+    engine.import_channel(blocks.front(), "", [](const auto&) {});
+    engine.import_blocks(cid, {blocks.begin() + 1, blocks.end()}, [](const auto&) {});
+    replicas_[to]->touch();
+  });
+}
+
 // --- actions -------------------------------------------------------------------------------------
 
 void World::act(const Action& action) {
@@ -330,7 +355,10 @@ void World::act(const Action& action) {
       stop(who, action.b, false);
       replica->disk().replace(*replica->backup);
       replica->from_copy = true;
+      replica->from_backup = action.salt & 1;
       return;
+    case Act::carry:
+      return carry(action);
     case Act::disk_full:
       return for_a_while([replica](bool on) { replica->disk().full = on; });
     case Act::write_errors:

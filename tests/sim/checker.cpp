@@ -493,7 +493,7 @@ void Checker::take_node(size_t replica, Mirror& mirror, BytesView key, const lis
     if (!access::verify(node->list.writer, "node", list::encode_unsigned(*node), node->signature))
       return fail("forgery", name(replica) + " wrote a node without a good signature");
     for (const ipld::Cid& other : at_[{id, number}])
-      if (made_.at(other).exposed && !replicas_[replica].restored)
+      if (made_.at(other).exposed && !replicas_[replica].copied)
         return fail("own fork", fmt::format("{} made a second node {} of its list {}",
                                             name(replica), number, short_list(id)));
     made = learn(*node, false);
@@ -944,7 +944,9 @@ void Checker::on_opened(size_t replica, Reopened how) {
   const Disk& disk = *subjects_[replica].disk;
   facts.mirrors.clear();
   on_fault(replica);
-  if (how == Reopened::from_an_old_copy) facts.restored = true;
+  const bool older = how != Reopened::after_a_crash;
+  facts.restored |= older;
+  facts.copied |= how == Reopened::from_an_old_copy;
   const auto& meta = disk.table(Table::meta);
   for (auto it = meta.lower_bound(BytesView("c")); it != meta.end() && it->first[0] == 'c'; ++it) {
     const auto record = engine::decode_channel(it->second);
@@ -993,13 +995,13 @@ void Checker::on_opened(size_t replica, Reopened how) {
   for (Acknowledged& ack : facts.acknowledged) {
     const Mirror* mirror = mirror_of(replica, ack.channel);
     if (mirror && holds(*mirror, ack.at)) continue;
-    if (how == Reopened::from_an_old_copy) ack.may_be_lost = true;
+    if (older) ack.may_be_lost = true;
     if (!ack.may_be_lost)
       return fail("lost",
                   fmt::format("{} lost the acknowledged write at number {} of list {} in a crash",
                               name(replica), ack.at.position.number, short_list(ack.at.list)));
   }
-  if (how == Reopened::from_an_old_copy) facts.promised.clear();
+  if (older) facts.promised.clear();
   for (const auto& [where, number] : facts.promised) {
     const Mirror* mirror = mirror_of(replica, where.first);
     const auto chain =

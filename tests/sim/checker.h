@@ -34,7 +34,7 @@ struct Subject {
   std::function<uint64_t()> mono_ms, wall_ms;
 };
 
-enum class Reopened { after_a_crash, from_an_old_copy };
+enum class Reopened { after_a_crash, from_an_old_copy, from_a_backup };
 
 /// A node that somebody really made, whoever has it.
 struct Made {
@@ -163,7 +163,8 @@ class Checker {
         told_now;  ///< …and in the present turn, perhaps after its node was opened.
     std::set<Bytes> refused;
     std::set<ipld::Cid> left;
-    bool restored = false;
+    bool restored = false;  ///< From an old copy or from a backup…
+    bool copied = false;    ///< …from a copy, of which the engine was not told.
   };
   struct Step {
     const Made* made;

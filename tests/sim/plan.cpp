@@ -8,12 +8,12 @@ namespace ptwop::sim {
 namespace {
 
 constexpr const char* kNames[] = {
-    "write",       "burst",        "twins",        "wait",        "join",       "leave",
-    "grant",       "crash",        "stop",         "die",         "pause",      "copy",
-    "restore",     "disk full",    "write errors", "read errors", "clock jump", "clock drift",
-    "loss",        "duplicate",    "delay",        "partition",   "kubo down",  "pubsub off",
-    "kubo errors", "kubo slow",    "kubo twice",   "kubo lies",   "kubo hangs", "withholds",
-    "garbage",     "loses blocks", "hostile"};
+    "write",       "burst",       "twins",        "wait",         "join",        "leave",
+    "grant",       "crash",       "stop",         "die",          "pause",       "copy",
+    "restore",     "carry",       "disk full",    "write errors", "read errors", "clock jump",
+    "clock drift", "loss",        "duplicate",    "delay",        "partition",   "kubo down",
+    "pubsub off",  "kubo errors", "kubo slow",    "kubo twice",   "kubo lies",   "kubo hangs",
+    "withholds",   "garbage",     "loses blocks", "hostile"};
 
 constexpr uint64_t kSetUpMs = 300;
 constexpr int64_t kMinuteMs = 60'000;
@@ -45,6 +45,7 @@ class Planner {
     enemies();
     random_ = Random(mix(plan_.seed, 0x62756c6b));
     bulk();
+    files();
     std::stable_sort(plan_.actions.begin(), plan_.actions.end(),
                      [](const Action& a, const Action& b) { return a.at_ms < b.at_ms; });
     return std::move(plan_);
@@ -308,6 +309,12 @@ class Planner {
     for (uint64_t at = kSetUpMs + random_.below(gap_ms); at < plan_.length_ms;
          at += 1 + random_.below(2 * gap_ms))
       add(at, Act::hostile, 0).a = static_cast<int64_t>(random_.below(64));
+  }
+
+  void files() {
+    family(20, 15'000, [&](uint64_t at) {
+      add(at, Act::carry, anyone()).a = static_cast<int64_t>(random_.below(plan_.replicas));
+    });
   }
 
   Random random_;

@@ -72,7 +72,7 @@ void Replica::open(Reopened how, bool first) {
   engine_ =
       std::make_unique<engine::Engine>(engine::Ports{disk_, *this, *this, *this, *this},
                                        std::move(*access::Identity::from_seed(identity_.seed())));
-  if (const auto opened = engine_->open(); !opened) {
+  if (const auto opened = engine_->open(from_backup); !opened) {
     if (!disk_.faulted() && !disk_.dead())
       world_.checker_->fail(
           "open", fmt::format("replica {} does not start: {}", index_, opened.error().message));
@@ -80,6 +80,7 @@ void Replica::open(Reopened how, bool first) {
     back_at_ms = world_.now_ms_ + 700;
     return;
   }
+  from_backup = false;
   busy_until_ms = world_.now_ms_;
   due_ms = world_.now_ms_;
   look_at_kubo();

@@ -45,10 +45,11 @@ class Replica : engine::Gossip, engine::BlockStore, Clock, Entropy {
 
   bool touched = false;
   bool dead_for_good = false;
-  bool from_copy = false;   ///< Its folder was replaced while it was away.
-  uint64_t back_at_ms = 0;  ///< When a process that ended is started again.
-  uint64_t down_ms = 0;     ///< How long it stays away when it dies of the armed crash…
-  bool power = false;       ///< …and whether it is the machine that stops.
+  bool from_copy = false;    ///< Its folder was replaced while it was away…
+  bool from_backup = false;  ///< …and it will be told so.
+  uint64_t back_at_ms = 0;   ///< When a process that ended is started again.
+  uint64_t down_ms = 0;      ///< How long it stays away when it dies of the armed crash…
+  bool power = false;        ///< …and whether it is the machine that stops.
   uint64_t busy_until_ms = 0;
   uint64_t due_ms = 0;
   uint64_t generation = 0;
@@ -167,6 +168,7 @@ class World {
   void join(size_t who, size_t channel);
   void leave(size_t who, size_t channel);
   void grant(size_t who, size_t channel);
+  void carry(const Action& action);
   void stop(size_t who, uint64_t down_ms, bool power);
   void start(size_t who, Reopened how);
   void retry_requests(size_t who);

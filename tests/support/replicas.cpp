@@ -26,12 +26,12 @@ Replica::Replica(Network& network, size_t index)
 
 Replica::~Replica() = default;
 
-void Replica::open() {
+void Replica::open(bool restored) {
   ++generation_;
   topics_.clear();
   engine_ = std::make_unique<engine::Engine>(engine::Ports{store_, *this, *this, *this, *this},
                                              std::move(*access::Identity::from_seed(seed_)));
-  if (const auto opened = engine_->open(); !opened)
+  if (const auto opened = engine_->open(restored); !opened)
     throw std::runtime_error(opened.error().message);
   if (online_) engine_->on_kubo({true, true});
   engine_->turn();
@@ -40,10 +40,10 @@ void Replica::open() {
 
 void Replica::restart() { open(); }
 
-void Replica::restart_from(const MemoryStore& old) {
+void Replica::restart_from(const MemoryStore& old, bool restored) {
   engine_.reset();
   store_.copy_from(old);
-  open();
+  open(restored);
 }
 
 void Replica::restart_as(const Replica& other) {

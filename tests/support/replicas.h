@@ -33,8 +33,8 @@ class Replica : engine::Gossip, engine::BlockStore, Clock, Entropy {
   std::string did() const { return access::did_from(engine_->identity().key()); }
   /// Ends the process and starts it again on the same store.
   void restart();
-  /// Starts it again on an older copy of its store.
-  void restart_from(const MemoryStore& old);
+  /// Starts it again on an older copy of its store; `restored`: which it knows.
+  void restart_from(const MemoryStore& old, bool restored = false);
   /// Becomes a copy of another one's folder, identity and all, while that one goes on.
   void restart_as(const Replica& other);
   void set_online(bool online);
@@ -59,7 +59,7 @@ class Replica : engine::Gossip, engine::BlockStore, Clock, Entropy {
 
  private:
   friend class Network;
-  void open();
+  void open(bool restored = false);
   uint64_t wall_ms() const override;
   uint64_t mono_ms() const override;
   void fill(unsigned char* out, size_t size) override;

@@ -163,10 +163,7 @@ Result<void> channel_wait(Request& request) {
   const json::Value& at = request.value(1);
   if (at.is(json::Kind::string)) tokens.push_back(at.text);
   for (const json::Value& item : at.items) tokens.push_back(item.text);
-  for (const std::string& token : tokens)
-    if (!list::At::from_token(token))
-      return fail(Code::invalid_params,
-                  fmt::format("\"{}\" is no token: give the \"at\" of a write.", shown(token)));
+  PTWOP_CHECK(tokens_from(at));
   const int64_t timeout_ms = request.integer(2);
   if (timeout_ms < 0) return fail(Code::invalid_params, "\"timeout_ms\" is an integer from 0.");
   const std::string_view peer = request.text(3);

@@ -14,10 +14,6 @@ namespace {
 constexpr std::string_view kAddressPrefix = "/ptwop/";
 constexpr size_t kWritersKept = 1024;
 
-Error no_channel(std::string_view channel) {
-  return fail(Code::no_channel,
-              fmt::format("There is no channel \"{}\" here: create or join it first.", channel));
-}
 /// U+0000 to U+001F and U+007F to U+009F, in valid UTF-8.
 bool has_control(std::string_view text) {
   for (size_t i = 0; i < text.size(); ++i) {
@@ -50,6 +46,37 @@ Result<void> check_address(std::string_view address) {
 
 Result<void> check_channel(std::string_view channel) {
   return channel.starts_with('/') ? check_address(channel) : check_name(channel);
+}
+
+Error no_channel(std::string_view channel) {
+  return fail(Code::no_channel,
+              fmt::format("There is no channel \"{}\" here: create or join it first.", channel));
+}
+
+Result<std::vector<list::At>> tokens_from(const json::Value& value) {
+  std::vector<list::At> out;
+  const auto add = [&](const std::string& text) -> Result<void> {
+    const auto at = list::At::from_token(text);
+    if (!at)
+      return fail(Code::invalid_params,
+                  fmt::format("\"{}\" is no token: give the \"at\" of a write.", shown(text)));
+    out.push_back(*at);
+    return {};
+  };
+  if (value.is(json::Kind::string)) PTWOP_CHECK(add(value.text));
+  for (const json::Value& item : value.items) PTWOP_CHECK(add(item.text));
+  return out;
+}
+
+Result<void> check_path(std::string_view path) {
+  constexpr size_t kPathBytesMax = 4095;
+  if (!path.starts_with('/') || path.size() > kPathBytesMax || has_control(path))
+    return fail(
+        Code::invalid_params,
+        fmt::format("\"{}\" is no path: give one that starts with \"/\", as the daemon sees "
+                    "it.",
+                    shown(path)));
+  return {};
 }
 
 Result<void> check_key(std::string_view key) {

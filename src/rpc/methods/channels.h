@@ -8,6 +8,7 @@
 
 #include "engine/directory.h"
 #include "engine/engine.h"
+#include "list/position.h"
 #include "rpc/cursor.h"
 #include "rpc/request.h"
 #include "types/type.h"
@@ -29,6 +30,11 @@ Result<void> check_channel(std::string_view channel);
 Result<void> check_key(std::string_view key);
 Result<void> check_key_size(std::string_view key);  ///< too_large
 Result<void> check_value_size(BytesView cbor);      ///< too_large
+/// invalid_params unless it is an absolute path.
+Result<void> check_path(std::string_view path);
+/// Tokens: a string or a list of them. invalid_params for what is none.
+Result<std::vector<list::At>> tokens_from(const json::Value& value);
+Error no_channel(std::string_view channel);
 Result<void> check_request_id(const Request& request, size_t index);
 
 /// The channel for a read of that type. Errors in the contract's order: -32602, 101, 301, 103, 401.

@@ -19,7 +19,9 @@ constexpr uint8_t kUnlessStopping = in_phase(Phase::starting) | in_phase(Phase::
 constexpr std::array kRows = {
     Row{"channel.clock", {channel_clock}},
     Row{"channel.create", {channel_create}},
+    Row{"channel.export", {channel_export}},
     Row{"channel.grant", {channel_grant}},
+    Row{"channel.import", {channel_import}},
     Row{"channel.info", {channel_info}},
     Row{"channel.join", {channel_join}},
     Row{"channel.leave", {channel_leave}},
@@ -40,6 +42,7 @@ constexpr std::array kRows = {
     Row{"log.get", {log_get}},
     Row{"log.list", {log_list}},
     Row{"rpc.discover", {rpc_discover, kUnlessStopping}},
+    Row{"system.backup", {system_backup}},
     Row{"system.info", {system_info, kUnlessStopping}},
     Row{"system.ready", {system_ready, kAlways}},
     Row{"system.stats", {system_stats}},

@@ -22,7 +22,9 @@ const MethodHandler& handler_of(const Method& method);
 
 Result<void> channel_clock(Request& request);
 Result<void> channel_create(Request& request);
+Result<void> channel_export(Request& request);
 Result<void> channel_grant(Request& request);
+Result<void> channel_import(Request& request);
 Result<void> channel_info(Request& request);
 Result<void> channel_join(Request& request);
 Result<void> channel_leave(Request& request);
@@ -43,6 +45,7 @@ Result<void> log_del(Request& request);
 Result<void> log_get(Request& request);
 Result<void> log_list(Request& request);
 Result<void> rpc_discover(Request& request);
+Result<void> system_backup(Request& request);
 Result<void> system_info(Request& request);
 Result<void> system_ready(Request& request);
 Result<void> system_stats(Request& request);

@@ -1,4 +1,5 @@
 #include "engine/engine.h"
+#include "rpc/methods/channels.h"
 #include "rpc/methods/methods.h"
 
 namespace ptwop::rpc {
@@ -29,6 +30,18 @@ std::string info_head(const Backend& backend) {
     w.null();
   w.key("trouble");
   text_or_null(w, backend.kubo_trouble ? backend.kubo_trouble() : "").end_object();
+  w.key("work");
+  if (const char* method = backend.progress->method)
+    w.object()
+        .key("method")
+        .string(method)
+        .key("done_bytes")
+        .number(backend.progress->done_bytes.load())
+        .key("bytes")
+        .number(backend.progress->bytes.load())
+        .end_object();
+  else
+    w.null();
   w.key("channels")
       .number(uint64_t{backend.directory ? backend.directory->all().size() : 0})
       .key("data")
@@ -89,6 +102,33 @@ std::string render_stats(const Stats& rpc, uint64_t kubo_refused, uint64_t messa
 }
 
 }  // namespace
+
+Result<void> system_backup(Request& request) {
+  PTWOP_CHECK(check_path(request.text(0)));
+  request.backend.work(
+      [&backend = request.backend, later = request.later(), to = std::string(request.text(0))] {
+        backend.progress->begin("system.backup");
+        const auto done = backend.backup(to);
+        backend.progress->end();
+        if (!done) return later.fail(done.error());
+        std::string out;
+        json::Writer(out)
+            .object()
+            .key("files")
+            .number(done->files)
+            .key("bytes")
+            .number(done->bytes)
+            .key("copied_files")
+            .number(done->copied_files)
+            .key("copied_bytes")
+            .number(done->copied_bytes)
+            .key("private_key")
+            .boolean(done->identity)
+            .end_object();
+        later.result(out);
+      });
+  return {};
+}
 
 Result<void> system_info(Request& request) {
   std::string head = info_head(request.backend);

@@ -16,6 +16,7 @@ Words after(const Words& words) {
 
 TEST_CASE("nouns, verbs and flags come from the table") {
   CHECK(after({"k"}) == Words{"kv"});
+  CHECK(after({"b"}) == Words{"backup", "batch"});
   CHECK(after({"c"}) == Words{"call", "channel", "completion", "count"});
   CHECK(after({"kv", ""}) == Words{"batch", "del", "get", "list", "put"});
   CHECK(after({"help", "kv", "p"}) == Words{"put"});
@@ -35,6 +36,14 @@ TEST_CASE("arguments") {
         Words{"admin", "read", "send", "write"});
   CHECK(after({"kv", "get", "notes", "key=a", ""}) == Words{"false", "siblings=", "true"});
   CHECK(after({"--socket", "/s", "kv", "--raw", "get", "v"}) == Words{"visits"});
+}
+
+TEST_CASE("paths") {
+  CHECK(after({"channel", "import", "/et"}) == Words{"/etc/"});
+  CHECK(after({"channel", "export", "notes", "/etc/hostn"}) == Words{"/etc/hostname"});
+  CHECK(after({"channel", "export", "notes", "to=/etc/hostn"}) == Words{"to=/etc/hostname"});
+  CHECK(after({"restore", "/et"}) == Words{"/etc/"});
+  CHECK(after({"backup", "/no/such/folder/x"}).empty());
 }
 
 TEST_CASE("scripts") {

@@ -148,11 +148,13 @@ class Daemon {
           engine.turn();
         }),
         reader_thread([] {}),
+        files_thread([] {}),
         guard(loop.get_executor()) {
     REQUIRE(opened);
     backend.phase = rpc::Phase::ready;
     backend.reason = "";
     backend.identity = engine.identity().did();
+    backend.data = folder.path + "/data";
     backend.clock = &clock;
     backend.started_mono_ms = clock.mono_ms();
     backend.directory = &engine.directory();
@@ -161,6 +163,12 @@ class Daemon {
       engine_thread.add([this, use = std::move(use)] { use(engine); });
     };
     backend.read = [this](std::function<void()> use) { reader_thread.add(std::move(use)); };
+    backend.work = [this](std::function<void()> use) { files_thread.add(std::move(use)); };
+    backend.ending = [this] { return ending.load(); };
+    backend.backup = [this](const std::string& to) -> Result<rpc::BackupDone> {
+      std::filesystem::create_directory(to);
+      return rpc::BackupDone{9, 41822, 9, 41822, true};
+    };
     backend.stop = [this] { stopped = true; };
     server = std::make_unique<rpc::Server>(loop, backend);
     const auto listening = server->listen(socket_path());
@@ -168,6 +176,8 @@ class Daemon {
     loop_thread = std::thread([this] { loop.run(); });
   }
   ~Daemon() {
+    ending = true;
+    files_thread.stop();
     engine_thread.stop();
     reader_thread.stop();
     on_loop([this] { server.reset(); });
@@ -196,7 +206,8 @@ class Daemon {
   TestEntropy entropy;
   engine::Engine engine;
   bool opened = engine.open().ok();  // before its thread begins
-  Thread engine_thread, reader_thread;
+  Thread engine_thread, reader_thread, files_thread;
+  std::atomic<bool> ending{false};
   rpc::Backend backend;
   std::atomic<bool> stopped{false};
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> guard;

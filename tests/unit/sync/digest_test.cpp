@@ -18,7 +18,9 @@ list::ListId id(size_t n) {
   return list::ListId::from(BytesView(ipld::sha256(std::to_string(n))).substr(0, 16));
 }
 
-bool no_root(const list::ListId&, const ipld::Cid&, uint64_t) { return false; }
+bool no_root(const list::ListId&, const list::PublicKey&, const ipld::Cid&, uint64_t) {
+  return false;
+}
 
 /// Two replicas that hear each other at once. What one is asked for it gives.
 struct Pair {
