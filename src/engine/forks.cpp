@@ -303,7 +303,8 @@ void Channel::tick() {
   if (aside_) return;
   talk_.tick(membership_.has_value(), [this](const list::ListId& list, const list::PublicKey& peer,
                                              const ipld::Cid& root, uint64_t number) {
-    return membership_ && bulk_.fetch(list, peer, root, number);
+    return membership_ && membership_->role(peer) != access::Role::none &&
+           bulk_.fetch(list, peer, root, number);
   });
   if (membership_) seek_branches();
 }

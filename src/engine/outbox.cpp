@@ -97,11 +97,11 @@ void Outbox::held(uint32_t channel, const ipld::Cid& cid, const list::ListId& li
   const Key key{channel, list};
   Shelf& shelf = shelves_[key];
   missing_ -= shelf.missing();
+  if (number < shelf.held) shelf.sending = 0;  // it was cut: what is on its way does not count,
   shelf.held = number;
   missing_ += shelf.missing();
-  if (number < shelf.rooted.number) {  // it was cut since: what lies beyond must not be packed
+  if (number < shelf.rooted.number) {  // and what lies beyond must not be packed
     set_rooted(shelf, {}, {});
-    shelf.sending = 0;  // and what is on its way does not count
     shelf.again = 0;
     saved_[key].clear();
   }
@@ -271,8 +271,7 @@ Outbox::Stored Outbox::on_stored(uint64_t ticket, bool ok) {
   }
   for (Step& step : batch.steps) {
     const auto found = shelves_.find(step.key);
-    if (found == shelves_.end() || !found->second.sending ||
-        (found->second.sending != ticket && !PTWOP_MUTANT(any_ticket_counts)))
+    if (found == shelves_.end() || found->second.sending != ticket)
       continue;  // left, or cut, meanwhile
     Shelf& shelf = found->second;
     shelf.sending = 0;

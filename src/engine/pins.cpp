@@ -56,7 +56,7 @@ void Pins::wish(uint32_t channel) {
 
 std::vector<uint32_t> Pins::due() const {
   std::vector<uint32_t> out;
-  if (!world_.kubo.connected) return out;
+  if (!world_.kubo.connected || world_.now_ms() < paused_until_ms_) return out;
   for (const uint32_t channel : wished_)
     if (const Pin& pin = pins_.at(channel); pin.due_ms <= world_.now_ms() && !pin.under_way)
       out.push_back(channel);
@@ -70,7 +70,7 @@ uint64_t Pins::due_ms() const {
     if (const Pin& pin = pins_.at(channel); !pin.under_way) at = std::min(at, pin.due_ms);
   for (const auto& [channel, pin] : pins_)
     if (pin.left) at = world_.now_ms();
-  return at;
+  return std::max(at, paused_until_ms_);
 }
 
 size_t Pins::count() const {
@@ -118,6 +118,7 @@ void Pins::send() {
 }
 
 void Pins::cancel() {
+  paused_until_ms_ = world_.now_ms() + kRetryMs;
   for (auto& [channel, pin] : pins_)
     if (!std::exchange(pin.blocks, {}).empty()) fail(channel, pin);
 }
@@ -169,7 +170,7 @@ void Pins::release(uint32_t channel) {
 }
 
 void Pins::release_left() {
-  if (!world_.kubo.connected) return;
+  if (!world_.kubo.connected || world_.now_ms() < paused_until_ms_) return;
   for (auto it = pins_.begin(); it != pins_.end();) {
     const auto& [channel, pin] = *it;
     if (!pin.left) {

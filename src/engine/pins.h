@@ -64,6 +64,7 @@ class Pins {
   std::map<uint32_t, Pin> pins_;
   std::set<uint32_t> wished_;          ///< Channels with something to be done.
   std::map<uint64_t, uint32_t> puts_;  ///< Channels, by ticket.
+  uint64_t paused_until_ms_ = 0;       ///< A commit failed: not at once again (mono).
 };
 
 }  // namespace ptwop::engine

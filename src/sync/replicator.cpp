@@ -377,7 +377,7 @@ bool Replicator::fetch_by_root(const list::ListId& list, const Wanted& wanted, u
   if (wanted.to < far || !wanted.cuts.empty()) return false;
   std::vector<std::pair<const ClockEntry*, const list::PublicKey*>> named;
   for (const auto& [key, peer] : peers_) {
-    if (!peer.member || now_ms - peer.last_seen_ms > kPeerFreshMs) continue;
+    if (now_ms - peer.last_seen_ms > kPeerFreshMs) continue;
     const auto known = peer.clock.find(list);
     if (known != peer.clock.end() && known->second.root && known->second.root_number >= far)
       named.emplace_back(&known->second, &key);

@@ -89,7 +89,8 @@ class Replicator {
     bool ask = false;
     std::vector<Want> wants;
   };
-  /// Fetches a list by a root that a member named; false: it cannot be done so.
+  /// Fetches a list by a root that a peer named; false: it cannot be done so, or that peer is no
+  /// member.
   using Fetch = std::function<bool(const list::ListId& list, const list::PublicKey& peer,
                                    const ipld::Cid& root, uint64_t number)>;
   /// What to send now. `need_manifest`: this replica has none yet. What is far behind is fetched by

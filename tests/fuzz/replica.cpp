@@ -7,6 +7,7 @@
 #include "access/manifest.h"
 #include "engine/engine.h"
 #include "fuzz.h"
+#include "list/pack.h"
 #include "memory_store.h"
 #include "ports.h"
 #include "sync/message.h"
@@ -29,6 +30,7 @@ struct Fuzzed {
   access::Manifest manifest;
   std::unique_ptr<engine::Engine> engine;
   std::vector<list::Node> nodes;
+  std::vector<std::pair<ipld::Cid, Bytes>> offered;
   uint64_t count = 0;
 
   void start() {
@@ -139,8 +141,58 @@ struct Fuzzed {
     send(std::move(body));
   }
 
+  /// A root of what there is of a list, and of what there is not, below it what may be there or
+  /// not.
+  void root(sync::ClockMessage& clock) {
+    if (nodes.empty()) return;
+    const list::Node& last = nodes[in.ConsumeIntegralInRange<size_t>(0, nodes.size() - 1)];
+    std::vector<Bytes> items;
+    for (const list::Node& n : nodes)
+      if (n.id == last.id || in.ConsumeIntegralInRange(0, 7) == 0) items.push_back(list::encode(n));
+    const auto more = in.ConsumeIntegralInRange<size_t>(0, 40);
+    while (items.size() < more)
+      items.push_back(items[in.ConsumeIntegralInRange<size_t>(0, items.size() - 1)]);
+    list::Root root{manifest.cid, last.id, {items.size(), last.cid.tag()}, {}, items};
+    if (items.size() > 1 && in.ConsumeBool()) {
+      const auto packed = in.ConsumeIntegralInRange<size_t>(1, items.size() - 1);
+      const Bytes pack =
+          list::encode_pack({items.begin(), items.begin() + static_cast<ptrdiff_t>(packed)});
+      list::Run run{1, {packed, 1}, offer(pack)};
+      if (in.ConsumeBool()) run.cid = offer(list::encode_index({run}));
+      root.levels = {{run}};
+      root.tail.erase(root.tail.begin(), root.tail.begin() + static_cast<ptrdiff_t>(packed));
+    }
+    std::erase_if(clock.entries, [&](const auto& e) { return e.at.list == last.id; });
+    const uint64_t number = root.position.number + in.ConsumeIntegralInRange<uint64_t>(0, 1);
+    clock.entries.push_back(
+        {{last.id, {number, last.cid.tag()}}, 0, number, offer(list::encode(root))});
+    std::sort(clock.entries.begin(), clock.entries.end(),
+              [](const auto& a, const auto& b) { return a.at.list < b.at.list; });
+  }
+
+  ipld::Cid offer(const Bytes& block) {
+    const ipld::Cid cid = ipld::Cid::of(block);
+    offered.emplace_back(cid, block);
+    return cid;
+  }
+
+  /// Kubo answers, perhaps what nobody asked for, perhaps that nobody has it.
+  void answer() {
+    engine->turn();
+    for (const auto& [cid, block] : offered) {
+      if (in.ConsumeIntegralInRange(0, 7) == 0)
+        engine->on_block(cid, fail(Code::timed_out, "nobody has it"));
+      else
+        engine->on_block(cid, block);
+      engine->turn();
+    }
+    const auto stats = engine->stats();
+    fuzz::expect(stats.bulk_jobs > 0 || stats.bulk_blocks == 0,
+                 "what bulk asked for is given back");
+  }
+
   void step() {
-    switch (in.ConsumeIntegralInRange(0, 9)) {
+    switch (in.ConsumeIntegralInRange(0, 11)) {
       case 0: {
         sync::ClockMessage clock;
         clock.wall_ms = in.ConsumeIntegral<uint64_t>() >> 16;
@@ -151,6 +203,7 @@ struct Fuzzed {
         }
         for (const auto& [list, position] : entries)
           clock.entries.push_back({{list, position}, in.ConsumeIntegralInRange<uint64_t>(0, 3)});
+        if (in.ConsumeBool()) root(clock);
         return send(std::move(clock));
       }
       case 1: {
@@ -171,6 +224,8 @@ struct Fuzzed {
       case 4:
         engine->turn();
         return start();
+      case 5:
+        return answer();
       default:
         return node();
     }

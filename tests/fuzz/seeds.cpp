@@ -8,6 +8,7 @@
 #include "access/membership.h"
 #include "ipld/car.h"
 #include "ipld/dag_json.h"
+#include "list/pack.h"
 #include "ports.h"
 #include "sync/message.h"
 #include "types/kv.h"
@@ -125,6 +126,18 @@ int main(int argc, char** argv) {
   std::sort(clock.entries.begin(), clock.entries.end(),
             [](const auto& a, const auto& b) { return a.at.list < b.at.list; });
   say(clock);
+  for (sync::ClockEntry& entry : clock.entries) {
+    entry.root_number = entry.at.position.number;
+    entry.root = ipld::Cid::of(data);
+  }
+  say(clock);
+  list::Run run{1, {4, 1}, ipld::Cid::of(first)};
+  list::Root root{
+      manifest.cid, granted.list, {11, 2}, {}, {data, first, list::item_of(Bytes(70'000, 'x'))}};
+  root.levels = {{{5, {6, 3}, ipld::Cid::of("5")}, {7, {8, 3}, ipld::Cid::of("7")}}, {run}};
+  seed("pack", list::encode(root));
+  seed("pack", list::encode_pack(root.tail));
+  seed("pack", list::encode_index(root.levels[0]));
   sync::Want want;
   want.to = other.key();
   want.ranges = {{node.id, 1, 9}};

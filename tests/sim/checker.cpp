@@ -382,6 +382,11 @@ void Checker::on_commit(size_t replica, const engine::Changes& changes) {
   using engine::Change;
   using engine::Table;
   ReplicaFacts& facts = replicas_[replica];
+  applied_now_.clear();
+  for (const Change& change : changes)
+    if (change.table == Table::meta && change.kind == Change::Kind::put && change.key[0] == 'l')
+      if (const auto record = engine::decode_list(change.value))
+        applied_now_[list::ListId::from(BytesView(change.key).substr(5))] = record->applied.number;
   for (const Change& change : changes) {
     if (change.table != Table::meta || change.key.size() != 5 || change.key[0] != 'c') continue;
     const uint32_t number = read_be32(BytesView(change.key).substr(1));
@@ -546,11 +551,16 @@ void Checker::check_own(size_t replica, const Mirror& mirror, const Made& made) 
   // What is written again is written as soon as the cut is found, which takes things back.
   if (mirror.lists.size() > limits::kSeenMax || !made.again.empty()) return;
   for (const auto& [id, record] : mirror.lists) {
-    if (id == made.node.id || record.applied.number == 0) continue;
+    // What is taken back in the same turn it may have seen no more.
+    const auto now = applied_now_.find(id);
+    const uint64_t shown = now == applied_now_.end()
+                               ? record.applied.number
+                               : std::min(record.applied.number, now->second);
+    if (id == made.node.id || shown == 0) continue;
     const auto& seen = made.node.seen;
     const auto at = std::find_if(seen.begin(), seen.end(),
                                  [&id = id](const list::At& a) { return a.list == id; });
-    if (at == seen.end() || at->position.number < record.applied.number)
+    if (at == seen.end() || at->position.number < shown)
       return fail("seen", fmt::format("{} wrote {} as if it had not seen list {}", name(replica),
                                       where(made), short_list(id)));
   }

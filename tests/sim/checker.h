@@ -213,6 +213,7 @@ class Checker {
   std::string name(size_t replica) const;
   std::string where(const Made& made) const;
 
+  std::map<list::ListId, uint64_t> applied_now_;  ///< As the commit under way leaves it.
   std::vector<Subject> subjects_;
   std::vector<ReplicaFacts> replicas_;
   std::map<ipld::Cid, ChannelFacts> channels_;

@@ -50,6 +50,8 @@ class Alone : engine::Gossip, engine::BlockStore, Clock, Entropy {
   uint64_t wall = 1'700'000'000'000, mono = 1'000;
   std::vector<Bytes> published;
   std::vector<std::pair<uint64_t, std::vector<engine::Block>>> puts;
+  std::vector<ipld::Cid> gets;
+  std::vector<std::pair<ipld::Cid, ipld::Cid>> pins;  ///< What is released, and what is pinned.
   access::Identity creator = std::move(*access::Identity::from_seed(Bytes(32, 'c')));
   access::Manifest manifest;
   Bytes manifest_block;
@@ -163,9 +165,18 @@ class Alone : engine::Gossip, engine::BlockStore, Clock, Entropy {
     log.push_back("put");
     puts.emplace_back(ticket, std::move(blocks));
   }
-  void get(const ipld::Cid&) override { log.push_back("get"); }
-  void pin(const ipld::Cid&, const ipld::Cid&) override { log.push_back("pin"); }
-  void unpin(const ipld::Cid&) override { log.push_back("unpin"); }
+  void get(const ipld::Cid& cid) override {
+    log.push_back("get");
+    gets.push_back(cid);
+  }
+  void pin(const ipld::Cid& last, const ipld::Cid& next) override {
+    log.push_back("pin");
+    pins.emplace_back(last, next);
+  }
+  void unpin(const ipld::Cid& cid) override {
+    log.push_back("unpin");
+    pins.emplace_back(cid, ipld::Cid{});
+  }
 
   std::mt19937_64 random_{1};
   uint64_t counts_ = 0;
