@@ -9,6 +9,7 @@
 
 #include "engine/channel.h"
 #include "engine/engine.h"
+#include "engine/lane.h"
 #include "engine/outbox.h"
 #include "engine/pins.h"
 #include "engine/world.h"
@@ -45,6 +46,7 @@ struct Engine::Impl {
   uint32_t next_channel = 1;
   Outbox outbox;
   Pins pins;
+  Lane lane;
   uint64_t manifest_at_ms = 0;
   uint64_t sweep_at_ms = 0;
   uint64_t refusals_at_ms = 0;
@@ -65,7 +67,9 @@ struct Engine::Impl {
   std::map<uint32_t, Damage> damage;  ///< Channels whose part of the store could not be read.
 
   Impl(Ports ports, access::Identity identity)
-      : world(ports, std::move(identity)), outbox(world), pins(world) {}
+      : world(ports, std::move(identity)), outbox(world), pins(world), lane(world) {
+    world.lane = &lane;
+  }
 
   Channel* find(std::string_view name) {
     const auto it = by_name.find(name);
@@ -102,6 +106,7 @@ struct Engine::Impl {
   void try_damaged_again();
   void conclude(const std::set<uint32_t>& settled);
   void want_pin(Channel& channel);
+  void settle_lane();
   void answer(const Error* failed);
 };
 

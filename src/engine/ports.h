@@ -97,9 +97,9 @@ class PeerStream {
   virtual ~PeerStream() = default;
   /// Who is to be reached, the most wanted first; replaces what was wanted before.
   virtual void want(std::vector<PeerAddress> peers) = 0;
-  /// Channels whose members may find us by the channel's address alone, and whether we look for
-  /// them in the same way.
-  virtual void meet(std::vector<ipld::Cid> channels, bool seek) = 0;
+  /// Channels whose members may find us by the channel's address alone, and those of them whose
+  /// members we look for in the same way; replaces what was said before.
+  virtual void meet(std::vector<ipld::Cid> channels, std::vector<ipld::Cid> sought) = 0;
   /// Outcome: Engine::on_sent with the same ticket, once for each call: it left this process, or
   /// never will. Urgent messages overtake others.
   virtual void send(const list::PublicKey& to, uint64_t ticket, Bytes message, bool urgent) = 0;

@@ -65,9 +65,9 @@ void Adapter::unpin(const ipld::Cid& cid) {
 void Adapter::want(std::vector<engine::PeerAddress> peers) {
   enqueue([peers = std::move(peers)](Client& client) mutable { client.want(std::move(peers)); });
 }
-void Adapter::meet(std::vector<ipld::Cid> channels, bool seek) {
-  enqueue([channels = std::move(channels), seek](Client& client) mutable {
-    client.meet(std::move(channels), seek);
+void Adapter::meet(std::vector<ipld::Cid> channels, std::vector<ipld::Cid> sought) {
+  enqueue([channels = std::move(channels), sought = std::move(sought)](Client& client) mutable {
+    client.meet(std::move(channels), std::move(sought));
   });
 }
 void Adapter::send(const list::PublicKey& to, uint64_t ticket, Bytes message, bool urgent) {

@@ -25,7 +25,7 @@ class Adapter final : public engine::Gossip, public engine::BlockStore, public e
   void pin(const ipld::Cid& last, const ipld::Cid& next) override;
   void unpin(const ipld::Cid& cid) override;
   void want(std::vector<engine::PeerAddress> peers) override;
-  void meet(std::vector<ipld::Cid> channels, bool seek) override;
+  void meet(std::vector<ipld::Cid> channels, std::vector<ipld::Cid> sought) override;
   void send(const list::PublicKey& to, uint64_t ticket, Bytes message, bool urgent) override;
   void drop(const list::PublicKey& peer) override;
 

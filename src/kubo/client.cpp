@@ -355,8 +355,8 @@ void Client::open_streams(access::Identity me, Entropy& entropy) {
 void Client::want(std::vector<engine::PeerAddress> peers) {
   if (impl_) impl_->peers.want(std::move(peers));
 }
-void Client::meet(std::vector<ipld::Cid> channels, bool seek) {
-  if (impl_) impl_->peers.meet(std::move(channels), seek);
+void Client::meet(std::vector<ipld::Cid> channels, std::vector<ipld::Cid> sought) {
+  if (impl_) impl_->peers.meet(std::move(channels), std::move(sought));
 }
 void Client::send(const list::PublicKey& to, uint64_t ticket, Bytes message, bool urgent) {
   if (impl_) impl_->peers.send(to, ticket, std::move(message), urgent);

@@ -106,7 +106,7 @@ class Client {
   void open_streams(access::Identity me, Entropy& entropy);
   // As engine::PeerStream's, and Peers'.
   void want(std::vector<engine::PeerAddress> peers);
-  void meet(std::vector<ipld::Cid> channels, bool seek);
+  void meet(std::vector<ipld::Cid> channels, std::vector<ipld::Cid> sought);
   void send(const list::PublicKey& to, uint64_t ticket, Bytes message, bool urgent);
   void drop(const list::PublicKey& peer);
   void consumed(uint64_t link, size_t message_bytes);

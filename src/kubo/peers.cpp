@@ -160,9 +160,9 @@ void Peers::tick() {
   }
   if (ready_) {
     call_wanted(now);
-    if (seek_ && !channels_.empty() && now >= seek_at_ms_) seek(now);
+    if (!sought_.empty() && now >= seek_at_ms_) seek(now);
   }
-  ticking_ = !links_.empty() || (ready_ && (!wanted_.empty() || seek_));
+  ticking_ = !links_.empty() || (ready_ && (!wanted_.empty() || !sought_.empty()));
   if (ticking_) clock_.after(kTickMs, [this] { tick(); });
 }
 
@@ -354,7 +354,7 @@ void Peers::finish(Attempt& attempt, bool ok) {
 
 // --- looking for a channel's members -------------------------------------------------------------
 
-void Peers::meet(std::vector<ipld::Cid> channels, bool seek) {
+void Peers::meet(std::vector<ipld::Cid> channels, std::vector<ipld::Cid> sought) {
   if (!me_) return;
   std::map<std::string, Name> names;
   for (const auto& [protocol, name] : names_)
@@ -374,21 +374,21 @@ void Peers::meet(std::vector<ipld::Cid> channels, bool seek) {
               "&target-address=" + loopback_address(listener_->port()),
           [](const Result<Bytes>&) {});
   names_ = std::move(names);
-  channels_ = std::move(channels);
-  seek_ = seek;
-  if (seek_) seek_at_ms_ = 0;
+  for (const ipld::Cid& channel : sought)
+    if (std::find(sought_.begin(), sought_.end(), channel) == sought_.end()) seek_at_ms_ = 0;
+  sought_ = std::move(sought);
   if (more) check_names();
-  if (ready_ && seek_ && !std::exchange(ticking_, true)) tick();
+  if (ready_ && !sought_.empty() && !std::exchange(ticking_, true)) tick();
 }
 
 void Peers::seek(uint64_t now) {
   seek_at_ms_ = now + jitter(kSeekMs, *entropy_);
   // By turns, when there are many.
   std::vector<ipld::Cid> turn(
-      channels_.begin(),
-      channels_.begin() + static_cast<ptrdiff_t>(std::min(channels_.size(), kSeekChannels)));
-  std::rotate(channels_.begin(), channels_.begin() + static_cast<ptrdiff_t>(turn.size()),
-              channels_.end());
+      sought_.begin(),
+      sought_.begin() + static_cast<ptrdiff_t>(std::min(sought_.size(), kSeekChannels)));
+  std::rotate(sought_.begin(), sought_.begin() + static_cast<ptrdiff_t>(turn.size()),
+              sought_.end());
   ask(
       "swarm/peers?identify=true",
       [this, turn](const Result<Bytes>& body) {

@@ -53,7 +53,7 @@ class Peers {
   void set_ready(bool ready, const std::string& own_id);
 
   void want(std::vector<engine::PeerAddress> peers);
-  void meet(std::vector<ipld::Cid> channels, bool seek);
+  void meet(std::vector<ipld::Cid> channels, std::vector<ipld::Cid> sought);
   void send(const PublicKey& to, uint64_t ticket, Bytes message, bool urgent);
   void drop(const PublicKey& peer);
   /// A message that came over `link` was dealt with.
@@ -125,8 +125,7 @@ class Peers {
   bool ready_ = false, ticking_ = false, checking_ = false, check_again_ = false;
   std::string own_id_;
   std::map<std::string, Name> names_;  ///< By protocol.
-  std::vector<ipld::Cid> channels_;
-  bool seek_ = false;
+  std::vector<ipld::Cid> sought_;      ///< Channels whose members we look for.
   uint64_t seek_at_ms_ = 0;
   std::map<ipld::Cid, uint64_t> provided_ms_;
   std::vector<engine::PeerAddress> wanted_;
