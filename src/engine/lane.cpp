@@ -72,7 +72,10 @@ void Lane::learn(const list::PublicKey& peer, const std::string& id, bool member
   Known& known = known_[peer];
   const bool moved = known.id != id;
   const bool news = moved || (member && !known.member);
-  if (moved) known.address.clear();
+  if (moved) {
+    const auto open = peers_.find(peer);
+    known.address = open != peers_.end() && open->second.id == id ? open->second.address : "";
+  }
   known.id = id;
   known.member |= member;
   const bool old = now > known.seen_ms + kSeenAgainMs;
@@ -83,6 +86,10 @@ void Lane::learn(const list::PublicKey& peer, const std::string& id, bool member
 
 void Lane::on_address(const list::PublicKey& peer, const std::string& id,
                       const std::string& address) {
+  if (const auto open = peers_.find(peer); open != peers_.end()) {
+    open->second.id = id;
+    open->second.address = address;
+  }
   const auto it = known_.find(peer);
   if (it == known_.end() || (it->second.id == id && it->second.address == address)) return;
   if (!it->second.id.empty() && it->second.id != id) return;

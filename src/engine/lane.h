@@ -80,6 +80,7 @@ class Lane {
     std::set<ipld::Cid> channels;     ///< The same.
     std::set<Tag> told;               ///< All its tags: a channel may be joined here later.
     uint64_t since_ms = 0;
+    std::string id, address;      ///< Where it was found, until it says who it is.
     size_t on_way = 0;            ///< Bytes not yet sent.
     std::set<ipld::Cid> waiting;  ///< Channels to be told of room.
   };

@@ -272,6 +272,11 @@ void Peers::want(std::vector<engine::PeerAddress> peers) {
     kept[peer.identity] = pace;
   }
   paces_ = std::move(kept);
+  std::map<std::string, PublicKey> unknown;
+  for (const engine::PeerAddress& peer : wanted_)
+    if (peer.address.empty() && peer.peer != own_id_ && open_.contains(peer.identity))
+      unknown[peer.peer] = peer.identity;
+  if (ready_ && !unknown.empty()) tell_addresses(std::move(unknown));
   if (ready_ && !wanted_.empty() && !std::exchange(ticking_, true)) tick();
 }
 
@@ -467,7 +472,7 @@ void Peers::on_established(Link& link) {
   link.counted = true;
   if (hooks_.on_count) hooks_.on_count(open_.size());
   if (hooks_.on_peer) hooks_.on_peer(peer, true, link.session.binding());
-  if (link.attempt && link.attempt->id != own_id_) tell_address(peer, link.attempt->id);
+  if (link.attempt && link.attempt->id != own_id_) tell_addresses({{link.attempt->id, peer}});
 }
 
 void Peers::on_gone(Link& link) {
@@ -516,16 +521,17 @@ void Peers::drop(const PublicKey& peer) {
     std::shared_ptr(links_.at(found->second))->close();
 }
 
-void Peers::tell_address(const PublicKey& peer, const std::string& id) {
+// Of those that are here, and that may be somewhere else when they are wanted again.
+void Peers::tell_addresses(std::map<std::string, PublicKey> peers) {
   ask(
-      "swarm/peers",
-      [this, peer, id](const Result<Bytes>& body) {
-        const auto peers =
+      "swarm/peers?identify=true",
+      [this, peers = std::move(peers)](const Result<Bytes>& body) {
+        const auto swarm =
             body ? parse_swarm_peers(*body) : Result<std::vector<SwarmPeer>>(body.error());
-        if (!peers || !hooks_.on_address) return;
-        for (const SwarmPeer& one : *peers)
-          if (one.peer == id && !one.address.empty())
-            return hooks_.on_address(peer, id, one.address);
+        if (!swarm || !hooks_.on_address) return;
+        for (const SwarmPeer& one : *swarm)
+          if (const auto peer = peers.find(one.peer); peer != peers.end() && !one.address.empty())
+            hooks_.on_address(peer->second, one.peer, one.address);
       },
       10'000, 4 << 20);
 }

@@ -101,7 +101,7 @@ class Peers {
   void on_established(Link& link);
   void on_gone(Link& link);
   void pump(Link& link);
-  void tell_address(const PublicKey& peer, const std::string& id);
+  void tell_addresses(std::map<std::string, PublicKey> peers);  ///< By Kubo's peer id.
   void close_all();
   void refuse(const std::string& kind) {
     if (hooks_.on_refused) hooks_.on_refused(kind);

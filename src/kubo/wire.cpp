@@ -127,6 +127,18 @@ Result<std::vector<Listener>> parse_listeners(std::string_view body) {
   return out;
 }
 
+static std::string best_address(const SwarmPeer& peer, const json::Value& addresses) {
+  const size_t host_end = peer.address.find('/', peer.address.find('/', 1) + 1);
+  const std::string_view host = std::string_view(peer.address).substr(0, host_end + 1);
+  std::string best = peer.address;
+  for (const json::Value& one : addresses.items) {
+    if (!one.is(json::Kind::string) || !is_address_of(one.text, peer.peer)) continue;
+    if (one.text == peer.address) return one.text;
+    if (best == peer.address && one.text.starts_with(host)) best = one.text;
+  }
+  return best;
+}
+
 Result<std::vector<SwarmPeer>> parse_swarm_peers(std::string_view body) {
   auto parsed = json::parse(body, kDepthMax);
   const json::Value* all = parsed ? parsed->find("Peers") : nullptr;
@@ -143,6 +155,9 @@ Result<std::vector<SwarmPeer>> parse_swarm_peers(std::string_view body) {
     if (protocols)
       for (const json::Value& protocol : protocols->items)
         peer.streams |= protocol.is(json::Kind::string) && protocol.text == "/x/";
+    // Where it listens rather than where it called from, which nobody can call.
+    const json::Value* addresses = identify ? array_of(*identify, "Addresses") : nullptr;
+    if (addresses) peer.address = best_address(peer, *addresses);
     out.push_back(std::move(peer));
   }
   return out;
