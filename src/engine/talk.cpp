@@ -196,7 +196,8 @@ void Talk::tell(const list::PublicKey& peer, Body body, bool urgent) {
 void Talk::tell_all(Body body) {
   Bytes bytes = sealed(std::move(body));
   for (const list::PublicKey& peer : world_.lane->listeners(channel_))
-    if (world_.lane->room(peer, channel_)) world_.lane->send(peer, channel_, bytes, true);
+    if (world_.lane->room(peer, channel_) && !PTWOP_MUTANT(silent_streams))
+      world_.lane->send(peer, channel_, bytes, true);
   if (topic()) say(std::move(bytes));
 }
 

@@ -97,6 +97,7 @@ struct Client::Impl : std::enable_shared_from_this<Client::Impl> {
   void probe_streams(bool pubsub_ok, const std::string& trouble) {
     Call call;
     call.path = "p2p/ls";
+    call.optional = true;
     call.timeout_ms = options.probe_timeout_ms;
     call.body_bytes_max = 1 << 20;
     call.done = [this, pubsub_ok, trouble](const Result<Bytes>& body) {

@@ -143,6 +143,7 @@ void Peers::ask(std::string path, std::function<void(const Result<Bytes>&)> done
   call.path = std::move(path);
   call.timeout_ms = timeout_ms;
   call.body_bytes_max = bytes_max;
+  call.optional = true;
   call.done = guarded([done = std::move(done)](const Result<Bytes>& body) { done(body); });
   api_.start(std::move(call));
 }

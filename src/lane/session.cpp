@@ -6,8 +6,6 @@
 #include <cassert>
 #include <utility>
 
-#include "base/mutant.h"
-
 namespace ptwop::lane {
 namespace {
 
@@ -167,8 +165,7 @@ Result<void> Session::check_proof(BytesView plain, char role, const PublicKey* o
   Bytes covered = role + transcript_ + Bytes(peer_.view());
   if (other) covered += other->view();
   if ((expected_ && *expected_ != peer_) || peer_ == me_->key()) return bad("stranger");
-  if (!PTWOP_MUTANT(skip_stream_signature) && !access::verify(peer_, "stream", covered, signature))
-    return bad("forged");
+  if (!access::verify(peer_, "stream", covered, signature)) return bad("forged");
   return {};
 }
 
@@ -275,7 +272,7 @@ Result<void> Session::on_frame(BytesView plain) {
   const BytesView payload = plain.substr(1);
   switch (plain[0]) {
     case kMessage:
-      if (cost(payload.size()) > may_receive_ && !PTWOP_MUTANT(any_flood)) return bad("flooded");
+      if (cost(payload.size()) > may_receive_) return bad("flooded");
       may_receive_ -= std::min(cost(payload.size()), may_receive_);
       received_.emplace_back(payload);
       return {};
