@@ -53,6 +53,7 @@ void Lane::save(const list::PublicKey& peer, const Known& known) {
 }
 
 void Lane::learn(const list::PublicKey& peer, const std::string& id, bool member) {
+  if (peer == world_.me.key()) return;  // an echo of our last life
   const auto it = known_.find(peer);
   const uint64_t now = world_.wall_ms();
   if (id.empty() || id.size() > kIdBytesMax || !world_.ports.streams) {
