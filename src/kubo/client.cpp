@@ -25,7 +25,8 @@ constexpr unsigned kOldestMajor = 0, kOldestMinor = 13;
 constexpr const char* kPubsubRemedy =
     "Kubo's pubsub is off: run `ipfs config --json Pubsub.Enabled true` and restart Kubo. Blocks "
     "are still shared, but "
-    "other replicas hear of changes late or not at all";
+    "other replicas hear of changes late or not at all, unless they can be told over p2p streams "
+    "(Experimental.Libp2pStreamMounting)";
 
 std::string pubsub_remedy(const Error& error) {
   if (error.message.find("not enabled") != std::string::npos) return kPubsubRemedy;

@@ -637,7 +637,7 @@ class Fakes(Folder):
     HEALTHY = {
         "system.ready": {"ready": True, "reason": ""},
         "system.info": {"version": "0.1.0", "identity": "did:key:me", "uptime_s": 1, "channels": 1, "outbox": 0, "data": "/",
-                        "kubo": {"state": "connected", "version": "0.43.0", "peer_id": "p", "pubsub": True}},
+                        "kubo": {"state": "connected", "version": "0.43.0", "peer_id": "p", "pubsub": True, "streams": True}},
         "system.stats": {"refused": {}, "queues": {}},
         "channel.list": {"channels": [{"name": "n", "address": "/ptwop/b"}]},
         "channel.members": {"members": [{"id": "did:key:me", "role": "admin", "since_ms": 1}, {"id": "y", "role": "read", "since_ms": 1}]},
