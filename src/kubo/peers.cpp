@@ -21,10 +21,11 @@ constexpr size_t kCallingMax = 8;
 constexpr uint64_t kPaceMsMin = 500, kPaceMsMax = 60'000;
 // Of two who know of each other the one with the smaller key calls at once, the other only if that
 // leads to nothing.
-constexpr uint64_t kLetThemMs = 3'000;
+constexpr uint64_t kLetThemMs = 1'000;
 constexpr uint64_t kSeekMs = 20'000, kSeekPaceMsMin = 10'000, kSeekPaceMsMax = 600'000;
 constexpr size_t kSeekChannels = 16, kSeekIds = 16, kSeekPacesMax = 4096;
 constexpr uint64_t kProvideMs = 12ull * 3600 * 1000;
+constexpr uint64_t kProvideLimitMs = 120'000, kFindMs = 15'000;
 constexpr uint64_t kConnectMs = 3'000;
 constexpr size_t kOutBytesMax = 1 << 20;
 
@@ -412,13 +413,27 @@ void Peers::seek(uint64_t now) {
     uint64_t& provided = provided_ms_[channel];
     if (provided == 0 || now - provided >= kProvideMs) {
       provided = now;
-      ask("routing/provide?arg=" + channel.text(), [](const Result<Bytes>&) {});
+      ask(
+          "routing/provide?arg=" + channel.text(), [](const Result<Bytes>&) {}, kProvideLimitMs);
     }
-    ask("routing/findprovs?num-providers=16&arg=" + channel.text(),
-        [this, channel](const Result<Bytes>& body) {
-          if (body) seek_channel(channel, parse_providers(*body));
-        });
+    find_providers(channel);
   }
+}
+
+// A search may go on for long after it has found all there is: what came until then counts.
+void Peers::find_providers(const ipld::Cid& channel) {
+  auto found = std::make_shared<Bytes>();
+  Call call;
+  call.path = "routing/findprovs?num-providers=16&arg=" + channel.text();
+  call.timeout_ms = kFindMs;
+  call.optional = true;
+  call.on_data = [found](BytesView data) {
+    if (found->size() + data.size() <= kLineBytesMax) *found += data;
+  };
+  call.done = guarded([this, channel, found](const Result<Bytes>&) {
+    seek_channel(channel, parse_providers(*found));
+  });
+  api_.start(std::move(call));
 }
 
 void Peers::seek_channel(const ipld::Cid& channel, const std::vector<std::string>& ids) {

@@ -91,6 +91,7 @@ class Peers {
   // Calling
   void call_wanted(uint64_t now_ms);
   void seek(uint64_t now_ms);
+  void find_providers(const ipld::Cid& channel);
   void seek_channel(const ipld::Cid& channel, const std::vector<std::string>& ids);
   void call(std::shared_ptr<Attempt> attempt);
   void forward(std::shared_ptr<Attempt> attempt);

@@ -661,8 +661,9 @@ class Fakes(Folder):
     def test_doctor(self):
         self.doctor([])
         kubo = self.HEALTHY["system.info"]["kubo"]
-        off = self.HEALTHY["system.info"] | {"kubo": kubo | {"pubsub": False}}
+        off = self.HEALTHY["system.info"] | {"kubo": kubo | {"pubsub": False, "streams": False}}
         self.doctor(["pubsub"], **{"system.info": off})
+        self.doctor([], **{"system.info": off | {"kubo": kubo | {"pubsub": False}}})
         stuck = self.HEALTHY["system.info"] | {"outbox": 7}
         self.doctor(["outbox"], **{"system.info": stuck})
         self.doctor(["peers"], **{"channel.info": self.info(peers=[])})

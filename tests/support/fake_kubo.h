@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/bytes.h"
 
@@ -24,7 +25,9 @@ struct Faults {
   bool hang = false;             ///< No answer at all.
   bool pubsub_off = false;
   bool streams_off = false;
-  bool stall = false;         ///< p2p streams pass nothing on.
+  std::vector<std::string> providers;  ///< routing/findprovs names these, whatever is asked.
+  bool alone = false;                  ///< swarm/peers shows nobody.
+  bool stall = false;                  ///< p2p streams pass nothing on.
   bool wrong_bytes = false;   ///< block/get gives other bytes; block/put names another CID.
   bool garbage = false;       ///< Good status, nonsense for a body.
   std::string authorization;  ///< The header that is asked for: "Bearer …". Empty: none.

@@ -401,7 +401,7 @@ struct Session final : Connection, std::enable_shared_from_this<Session> {
   void swarm_peers(FakeKubo::Node& owner, const Request& request) {
     std::string all;
     owner.each_reachable([&](FakeKubo::Node& other) {
-      if (&other == &owner) return;
+      if (&other == &owner || owner.faults.alone) return;
       const bool told = request.one("identify") == "true" && !other.faults.streams_off;
       all += (all.empty() ? "" : ",") +
              ("{\"Addr\":\"/ip4/127.0.0.1/tcp/4001\",\"Peer\":\"" + other.peer_id) +
@@ -418,8 +418,14 @@ struct Session final : Connection, std::enable_shared_from_this<Session> {
     if (!owner.find(cid)) return error("block " + cid + " not found locally, cannot provide");
     good("");
   }
-  // As with Routing.Type none: nobody is found.
-  void find_providers(FakeKubo::Node&, const Request&) { good(""); }
+  // As with Routing.Type none: nobody is found, unless a test names somebody.
+  void find_providers(FakeKubo::Node& owner, const Request&) {
+    std::string lines;
+    for (const std::string& id : owner.faults.providers)
+      lines += "{\"Extra\":\"\",\"ID\":\"\",\"Responses\":[{\"Addrs\":[],\"ID\":\"" + id +
+               "\"}],\"Type\":4}\n";
+    good(lines);
+  }
 
   void stream_line(const std::string& wanted, BytesView line) override {
     if (!topic.empty() && (wanted.empty() || topic == wanted)) stream(chunk(line));

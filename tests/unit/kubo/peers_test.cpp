@@ -192,3 +192,18 @@ TEST_CASE_FIXTURE(World, "whoever answers at another's name is not taken for him
   CHECK(a.peers.empty());
   CHECK(b.peers.empty());
 }
+
+TEST_CASE_FIXTURE(World, "members are found by who provides the manifest, too") {
+  one.faults().alone = two.faults().alone = true;
+  KuboReplica a(loop, options(one), false), b(loop, options(two), false);
+  for (KuboReplica* each : {&a, &b}) {
+    each->open_streams();
+    REQUIRE(each->connect());
+  }
+  const auto channel = ipld::Cid::of("a manifest");
+  a.client.meet({channel}, {});
+  two.faults().providers = {"12D3KooWNobody", a.client.snapshot().peer_id};
+  run_for(loop, 300);
+  b.client.meet({channel}, {channel});
+  CHECK(until([&] { return a.linked(b) && b.linked(a); }));
+}
