@@ -44,13 +44,17 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   // Bit 3: the next honest message is bent by what was given rather than replaced.
   Bytes bytes(fuzz::view(data + 1, size - 1));
   Session& other = &end == &ends.dialler ? ends.acceptor : ends.dialler;
-  bool honest = bytes.empty();
+  bool honest = bytes.empty(), honest_step = honest;
   if (data[0] & 8) {
     if (other.established()) (void)other.send(1, Bytes(200, 'm'), true);
     Bytes next = written(other);
+    // What the end waits for of the handshake; what is sealed may follow it.
+    constexpr size_t kStepBytes[] = {56, 144, 112, 0};
     bool bent = false;
+    honest_step = true;
     for (size_t i = 0; i < next.size() && i < bytes.size(); ++i) {
       bent |= bytes[i] != 0;
+      if (i < kStepBytes[steps]) honest_step &= bytes[i] == 0;
       next[i] = static_cast<char>(next[i] ^ bytes[i]);
     }
     honest = !bent;
@@ -61,7 +65,7 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (!end.feed(BytesView(bytes).substr(at, 97), 1)) break;
     fed += end.take_received().size();
   }
-  fuzz::expect(proven || honest || !end.established(), "nobody gets in by chance");
+  fuzz::expect(proven || honest_step || !end.established(), "nobody gets in by chance");
   fuzz::expect(honest || fed == 0, "nothing is heard of what was not sealed");
   (void)written(end);
   (void)end.tick(2);
