@@ -237,16 +237,142 @@ TEST_CASE_FIXTURE(Linked, "a slow reader holds the sender back, and only so much
   CHECK(d.take_unsent().empty());
 }
 
-TEST_CASE_FIXTURE(Linked, "who sends more than it may is cut off") {
-  // An honest session does not: one with a window of its own making stands for a bad one.
+namespace {
+
+using Key = std::array<uint8_t, 32>;
+
+Bytes blake(const Bytes& bytes, size_t size, BytesView key = {}) {
+  Bytes out(size, '\0');
+  crypto_generichash(u8(out), size, u8(BytesView(bytes)), bytes.size(),
+                     key.empty() ? nullptr : u8(key), key.size());
+  return out;
+}
+
+/// The protocol once more, from its description in session.h, with whatever identity and signature
+/// one likes.
+struct ByHand {
+  explicit ByHand(Chance& chance) {
+    chance.fill(secret.data(), secret.size());
+    crypto_scalarmult_base(ephemeral.data(), secret.data());
+  }
+  Bytes own() const { return Bytes(reinterpret_cast<const char*>(ephemeral.data()), 32); }
+  Bytes call(const Knock& knock) {
+    first = Bytes("ptwopst\x01") + own();
+    first += blake(first, 16, BytesView(reinterpret_cast<const char*>(knock.data()), 32));
+    return first;
+  }
+  void agree(BytesView theirs, const Bytes& acceptors, const Knock& knock) {
+    Bytes shared(32, '\0');
+    REQUIRE(crypto_scalarmult(u8(shared), secret.data(), u8(theirs)) == 0);
+    hash = blake(first + acceptors + Bytes(reinterpret_cast<const char*>(knock.data()), 32), 32);
+    master = blake(hash, 32, shared);
+  }
+  Key key(uint64_t id) const {
+    Key out;
+    crypto_kdf_derive_from_key(out.data(), 32, id, "ptwopst1", u8(BytesView(master)));
+    return out;
+  }
+  Bytes seal(uint64_t id, const Bytes& plain, const Bytes& clear = {}, uint8_t count = 0) const {
+    Bytes out(plain.size() + 16, '\0');
+    std::array<uint8_t, 12> nonce{};
+    nonce[11] = count;
+    crypto_aead_chacha20poly1305_ietf_encrypt(u8(out), nullptr, u8(BytesView(plain)), plain.size(),
+                                              u8(BytesView(clear)), clear.size(), nullptr,
+                                              nonce.data(), key(id).data());
+    return out;
+  }
+  /// As the dialler: what follows the acceptor's answer.
+  Bytes proof(const Bytes& answer, const Knock& knock, const list::PublicKey& claimed,
+              const access::Identity& signer, const list::PublicKey& acceptor) {
+    agree(BytesView(answer).substr(0, 32), answer.substr(0, 32), knock);
+    const Bytes covered = "d" + hash + Bytes(claimed.view()) + Bytes(acceptor.view());
+    return seal(2, Bytes(claimed.view()) + Bytes(signer.sign("stream", covered).view()));
+  }
+  /// As the acceptor.
+  Bytes answer(const Bytes& call, const Knock& knock, const list::PublicKey& claimed,
+               const access::Identity& signer) {
+    first = call;
+    agree(BytesView(call).substr(8, 32), own(), knock);
+    const Bytes covered = "a" + hash + Bytes(claimed.view());
+    return own() + seal(1, Bytes(claimed.view()) + Bytes(signer.sign("stream", covered).view()));
+  }
+  Bytes frame(const Bytes& plain) {
+    Bytes length;
+    append_be32(length, static_cast<uint32_t>(plain.size() + 16));
+    return length + seal(3, plain, length, sent++);
+  }
+  Key secret, ephemeral;
+  Bytes first, hash, master;
+  uint8_t sent = 0;
+};
+
+}  // namespace
+
+TEST_CASE_FIXTURE(Two, "by its description the protocol is what it is; only the right key proves") {
+  const auto c = access::Identity::make(chance);
+  for (const bool honest : {true, false}) {
+    ByHand hand(chance);
+    Session s = accept();
+    REQUIRE(s.feed(hand.call(knocks[1]), 0).ok());
+    const auto fed = s.feed(hand.proof(written(s), knocks[1], a.key(), honest ? a : c, b.key()), 0);
+    CHECK(word(fed) == (honest ? "" : "forged"));
+    CHECK(s.established() == honest);
+    if (honest) CHECK(s.peer() == a.key());
+  }
+  for (const bool honest : {true, false}) {
+    ByHand hand(chance);
+    Session d = Session::dial(a, knocks[0], {}, chance, 0);
+    const auto fed = d.feed(hand.answer(written(d), knocks[0], b.key(), honest ? b : c), 0);
+    CHECK(word(fed) == (honest ? "" : "forged"));
+    CHECK(d.established() == honest);
+  }
+  // A proof that was made towards somebody else.
+  ByHand hand(chance);
+  Session s = accept();
+  REQUIRE(s.feed(hand.call(knocks[1]), 0).ok());
+  CHECK(word(s.feed(hand.proof(written(s), knocks[1], a.key(), a, c.key()), 0)) == "forged");
+}
+
+TEST_CASE_FIXTURE(Two, "who sends more than it may is cut off") {
+  for (const size_t size : {size_t{0}, size_t{100}, size_t{1} << 20}) {
+    ByHand hand(chance);
+    Session s = accept();
+    REQUIRE(s.feed(hand.call(knocks[1]), 0).ok());
+    REQUIRE(s.feed(hand.proof(written(s), knocks[1], a.key(), a, b.key()), 0).ok());
+    const Bytes plain = "\x01" + Bytes(size, 'x');
+    size_t taken = 0;
+    Result<void> fed;
+    while (fed.ok() && hand.sent < 255) {
+      fed = s.feed(hand.frame(plain), 0);
+      taken += s.take_received().size() * (size + 64);
+    }
+    CHECK(taken <= lane::kWindowBytes);
+    if (size == 1 << 20) {
+      CHECK(word(fed) == "flooded");
+      CHECK(hand.sent == 2);  // 64 bytes more a message than it has
+    }
+  }
+}
+
+TEST_CASE_FIXTURE(Linked, "credit for what was never sent ends the session") {
   size_t frames = 0;
   Result<void> fed;
-  while (fed.ok() && frames < 100'000) {
-    s.consumed(600 << 10);  // credit for what was never sent
+  while (fed.ok() && frames < 100) {
+    s.consumed(600 << 10);
     fed = d.feed(written(s), 0);
     ++frames;
   }
   CHECK(word(fed) == "damaged");
+}
+
+TEST_CASE_FIXTURE(Two, "frames of no kind, and a dialler's own words played back") {
+  for (const Bytes& plain : {Bytes("\x05"), Bytes("\x02"), Bytes("\x03x"), Bytes(1, '\0')}) {
+    ByHand hand(chance);
+    Session s = accept();
+    REQUIRE(s.feed(hand.call(knocks[1]), 0).ok());
+    REQUIRE(s.feed(hand.proof(written(s), knocks[1], a.key(), a, b.key()), 0).ok());
+    CHECK(word(s.feed(hand.frame(plain), 0)) == "damaged");
+  }
 }
 
 TEST_CASE_FIXTURE(Linked, "silence is asked about, and then it is the end") {
