@@ -270,7 +270,7 @@ void Peers::want(std::vector<engine::PeerAddress> peers) {
     const auto known = paces_.find(peer.identity);
     Pace pace = known == paces_.end() ? Pace{} : known->second;
     if (known == paces_.end() && me_->key() > peer.identity)
-      pace.next_ms = now_ms() + jitter(2 * kLetThemMs, *entropy_);
+      pace.next_ms = now_ms() + kLetThemMs + jitter(kLetThemMs, *entropy_);
     kept[peer.identity] = pace;
   }
   paces_ = std::move(kept);
@@ -500,6 +500,9 @@ void Peers::on_gone(Link& link) {
   for (const uint64_t ticket : link.session.take_unsent())
     if (hooks_.on_sent) hooks_.on_sent(peer, ticket, false);
   open_.erase(peer);
+  if (const auto pace = paces_.find(peer); pace != paces_.end() && me_->key() > peer)
+    pace->second.next_ms =
+        std::max(pace->second.next_ms, now_ms() + kLetThemMs + jitter(kLetThemMs, *entropy_));
   if (hooks_.on_count) hooks_.on_count(open_.size());
   if (hooks_.on_peer) hooks_.on_peer(peer, false, {});
 }
