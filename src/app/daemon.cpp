@@ -110,6 +110,7 @@ Daemon::Daemon(const Config& config, store::DataFolder folder, access::Identity 
   backend_.clock = &clock_;
   backend_.started_mono_ms = clock_.mono_ms();
   backend_.identity = identity_->did();
+  kubo_.open_streams(std::move(*access::Identity::from_seed(identity_->seed())), entropy_);
   backend_.data = config_.data;
   backend_.submit = [this](EngineJob job) {
     if (loop_.get_executor().running_in_this_thread()) return to_engine(std::move(job));
@@ -117,6 +118,8 @@ Daemon::Daemon(const Config& config, store::DataFolder folder, access::Identity 
   };
   backend_.kubo_refused = [this] { return kubo_.snapshot().bad_answers; };
   backend_.kubo_trouble = [this] { return kubo_.snapshot().last_error; };
+  backend_.streams_open = [this] { return kubo_.snapshot().streams_open; };
+  backend_.streams_refused = [this] { return kubo_.snapshot().streams_refused; };
   backend_.messages_dropped = [this] { return inbox_.dropped(); };
   backend_.read = [this](std::function<void()> job) { reader_worker_.run(std::move(job)); };
   backend_.work = [this](std::function<void()> job) {
@@ -166,6 +169,29 @@ kubo::Events Daemon::kubo_events() {
       engine.on_message(channel, from, message);
     });
   };
+  events.on_streams = [this](bool on, const std::string& peer_id) {
+    follow_kubo();
+    to_engine([=](engine::Engine& engine) { engine.on_streams(on, peer_id); });
+  };
+  events.on_peer = [this](const list::PublicKey& peer, bool up, Bytes binding) {
+    to_engine([peer, up, binding = std::move(binding)](engine::Engine& engine) {
+      engine.on_peer(peer, up, binding);
+    });
+  };
+  events.on_peer_address = [this](const list::PublicKey& peer, const std::string& id,
+                                  const std::string& address) {
+    to_engine([=](engine::Engine& engine) { engine.on_peer_address(peer, id, address); });
+  };
+  // What the engine has not taken yet its sender may not follow with more: nothing is dropped here.
+  events.on_peer_message = [this](const list::PublicKey& peer, uint64_t link, Bytes message) {
+    to_engine([this, peer, link, message = std::move(message)](engine::Engine& engine) {
+      engine.on_peer_message(peer, message);
+      asio::post(loop_, [this, link, size = message.size()] { kubo_.consumed(link, size); });
+    });
+  };
+  events.on_sent = [this](const list::PublicKey& peer, uint64_t ticket, bool sent) {
+    to_engine([=](engine::Engine& engine) { engine.on_sent(peer, ticket, sent); });
+  };
   events.on_published = [this](const ipld::Cid& channel, bool ok) {
     to_engine([=](engine::Engine& engine) { engine.on_published(channel, ok); });
   };
@@ -186,7 +212,8 @@ void Daemon::follow_kubo() {
   const kubo::Snapshot now = kubo_.snapshot();
   const bool known = now.pubsub != kubo::Pubsub::unknown;
   backend_.kubo = {now.connected, now.version, now.peer_id,
-                   known ? std::optional(now.pubsub == kubo::Pubsub::ok) : std::nullopt};
+                   known ? std::optional(now.pubsub == kubo::Pubsub::ok) : std::nullopt,
+                   known ? std::optional(now.streams == kubo::Pubsub::ok) : std::nullopt};
   if (backend_.phase == rpc::Phase::ready)
     notify_status(now.connected ? "serving, beside Kubo " + now.version
                                 : "serving offline: no Kubo answers");
@@ -244,7 +271,8 @@ void Daemon::open_engine() {
     PTWOP_TRY(const Bytes key, store::load_store_key(folder_, *identity_, entropy_));
     PTWOP_TRY(store_, store::open_store(folder_, {.key = key}));
     auto engine = std::make_unique<engine::Engine>(
-        engine::Ports{*store_, adapter_, adapter_, clock_, entropy_}, std::move(*identity_));
+        engine::Ports{*store_, adapter_, adapter_, clock_, entropy_, &adapter_},
+        std::move(*identity_));
     const bool restored = folder_.has(store::kRestored);
     PTWOP_CHECK(engine->open(restored));
     if (restored) {

@@ -78,9 +78,27 @@ Finding pubsub_finding(const Facts& facts) {
   if (!pubsub.is(json::Kind::boolean))
     return {"pubsub", Verdict::note, "this ptwopd does not tell whether Kubo's pubsub is on", ""};
   if (pubsub.boolean) return {"pubsub", Verdict::good, "Kubo's pubsub is on", ""};
+  if (member_true(member(facts.overview.info, "kubo"), "streams"))
+    return {"pubsub", Verdict::note,
+            "Kubo's pubsub is off: other replicas are told over p2p streams alone",
+            "ipfs config --json Pubsub.Enabled true, then restart Kubo."};
   return {"pubsub", Verdict::problem,
           "Kubo's pubsub is off: other replicas are not told of new writes",
           "ipfs config --json Pubsub.Enabled true, then restart Kubo."};
+}
+
+Finding streams_finding(const Facts& facts) {
+  const json::Value& kubo = member(facts.overview.info, "kubo");
+  const json::Value& streams = member(kubo, "streams");
+  if (!kubo_connected(facts) || !streams.is(json::Kind::boolean))
+    return {"streams", Verdict::note, "not known while Kubo is not there", ""};
+  if (streams.boolean)
+    return {"streams", Verdict::good,
+            fmt::format("Kubo takes p2p streams; {} to other replicas are open",
+                        member_integer(member(facts.overview.stats, "streams"), "open")),
+            ""};
+  return {"streams", Verdict::note, "Kubo takes no p2p streams: all goes by pubsub, more slowly",
+          "ipfs config --json Experimental.Libp2pStreamMounting true, then restart Kubo."};
 }
 
 /// The largest distance to a clock of somebody else, with its sign: positive is ahead of ours.
@@ -188,7 +206,7 @@ void add_peers(const Facts& facts, const json::Value& channel, const json::Value
   const std::string remedy = fmt::format(
       "See that another replica runs and has joined {}, that the two Kubos reach each other (ipfs "
       "swarm peers; ipfs swarm connect "
-      "ADDRESS), and that pubsub is on at both.",
+      "ADDRESS), and that pubsub (or Libp2pStreamMounting) is on at both.",
       clean(member_text(channel, "address")));
   int64_t newest = 0;
   for (const json::Value& peer : member(channel, "peers").items)
@@ -260,9 +278,9 @@ Finding cannot_connect_finding(const std::vector<Tried>& tried) {
 }
 
 std::vector<Finding> examine(const Facts& facts) {
-  std::vector<Finding> out = {daemon_finding(facts), socket_finding(facts), kubo_finding(facts),
-                              pubsub_finding(facts), clock_finding(facts),  disk_finding(facts),
-                              outbox_finding(facts)};
+  std::vector<Finding> out = {daemon_finding(facts), socket_finding(facts),  kubo_finding(facts),
+                              pubsub_finding(facts), streams_finding(facts), clock_finding(facts),
+                              disk_finding(facts),   outbox_finding(facts)};
   const json::Value nothing;
   for (size_t i = 0; i < facts.overview.channels.size(); ++i) {
     const json::Value& channel = facts.overview.channels[i];

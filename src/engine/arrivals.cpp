@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/mutant.h"
 #include "engine/channel.h"
+#include "engine/lane.h"
 
 namespace ptwop::engine {
 namespace {
@@ -24,13 +25,27 @@ constexpr size_t kStraysMax = 4096;
 
 // --- what comes in -------------------------------------------------------------------------------
 
+bool Channel::is_member(const list::PublicKey& key) const {
+  return membership_ && membership_->role(key) != access::Role::none;
+}
+
 void Channel::on_message(std::string_view from, BytesView bytes) {
   if (aside_) return;
-  const auto is_member = [this](const list::PublicKey& key) {
-    return membership_ && membership_->role(key) != access::Role::none;
-  };
-  auto message = talk_.receive(from, bytes, is_member);
-  if (!message) return;
+  auto message =
+      talk_.receive(from, nullptr, bytes, [this](const auto& key) { return is_member(key); });
+  if (message) take_message(from, std::move(*message));
+}
+
+void Channel::on_message(const list::PublicKey& peer, BytesView bytes) {
+  if (aside_) return;
+  const Bytes from = "stream " + Bytes(peer.view());
+  auto message =
+      talk_.receive(from, &peer, bytes, [this](const auto& key) { return is_member(key); });
+  if (message) take_message(from, std::move(*message));
+}
+
+void Channel::take_message(std::string_view from, sync::Message received) {
+  sync::Message* const message = &received;
   const uint64_t now = world_.now_ms();
   sync::Replicator& replicator = talk_.replicator();
   if (auto* nodes = std::get_if<sync::Nodes>(&message->body)) {
@@ -59,10 +74,11 @@ void Channel::on_message(std::string_view from, BytesView bytes) {
   } else if (auto* clock = std::get_if<sync::ClockMessage>(&message->body)) {
     const bool member = is_member(message->sender);
     if (member) note_own(*clock);
+    world_.lane->learn(message->sender, clock->peer, member);
     replicator.on_clock(*message, member, now, world_.wall_ms());
   } else if (auto* want = std::get_if<sync::Want>(&message->body)) {
     if (want->to == world_.me.key() && (want->to_boot == 0 || want->to_boot == world_.boot))
-      serve(*want);
+      serve(*want, message->sender);
   }
 }
 
@@ -82,7 +98,7 @@ void Channel::note_own(const sync::ClockMessage& clock) {
   }
 }
 
-void Channel::serve(const sync::Want& want) {
+void Channel::serve(const sync::Want& want, const list::PublicKey& asker) {
   if (PTWOP_MUTANT(never_serve)) return;
   std::vector<Bytes> blocks;
   std::vector<Block> large;
@@ -111,7 +127,7 @@ void Channel::serve(const sync::Want& want) {
   }
   const bool all = large.empty();
   if (!all) world_.put_large(number_, std::move(large), names);
-  talk_.answer(std::move(blocks), std::move(ready), all,
+  talk_.answer(asker, std::move(blocks), std::move(ready), all,
                want.manifest && membership_ ? record_.manifest : Bytes{});
 }
 

@@ -5,6 +5,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/mutant.h"
+#include "engine/lane.h"
 #include "ipld/dag_cbor.h"
 
 namespace ptwop::engine {
@@ -95,7 +96,7 @@ uint64_t Channel::due_ms() const {
                      });
   const uint64_t soon =
       std::min(waits || repeating() ? now + kWaitingTickMs : UINT64_MAX, bulk_due_ms);
-  if (!world_.kubo.connected || !world_.kubo.pubsub) return soon;
+  if (!talk_.online()) return soon;
   return std::min(soon, talk_.replicator().next_tick_ms());
 }
 
@@ -460,7 +461,8 @@ ChannelInfo Channel::info() const {
                            head.text(), r.cut ? "fork" : "", root ? root.text() : ""});
     }
   for (const auto& [key, peer] : talk_.replicator().peers())
-    out.peers.push_back({access::did_from(key), peer.last_seen_wall_ms, peer.wall_lead_ms});
+    out.peers.push_back({access::did_from(key), peer.last_seen_wall_ms, peer.wall_lead_ms,
+                         world_.lane->reaches(key, record_.cid)});
   if (membership_) out.epoch = membership_->generation();
   out.missing = talk_.replicator().missing();
   const sync::Holdings& holdings = lists_.holdings();

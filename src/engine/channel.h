@@ -56,6 +56,8 @@ class Channel {
   Result<list::At> write_control(const std::vector<Bytes>& ops);
 
   void on_message(std::string_view from, BytesView bytes);
+  /// The same, over the stream to `peer`.
+  void on_message(const list::PublicKey& peer, BytesView bytes);
   void on_block(const ipld::Cid& cid, Result<Bytes> block);
   void on_stored(const std::vector<sync::LargeNode>& large);
   Imported import_blocks(std::vector<Bytes> blocks);
@@ -111,7 +113,9 @@ class Channel {
   bool replay(const std::string& request, Done<Written>& done);
 
   void note_own(const sync::ClockMessage& clock);
-  void serve(const sync::Want& want);
+  bool is_member(const list::PublicKey& key) const;
+  void take_message(std::string_view from, sync::Message message);
+  void serve(const sync::Want& want, const list::PublicKey& asker);
   std::optional<list::At> take_node(Bytes block);
   void follow_events();
   void apply_all();

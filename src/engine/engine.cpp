@@ -318,6 +318,36 @@ void Engine::on_message(const ipld::Cid& cid, std::string_view from, BytesView m
   if (Channel* channel = impl_->find(cid)) impl_->touch(*channel).on_message(from, message);
 }
 
+void Engine::on_streams(bool on, const std::string& peer_id) {
+  impl_->lane.on_streams(on, peer_id);
+}
+
+void Engine::on_peer(const list::PublicKey& peer, bool up, BytesView binding) {
+  impl_->lane.on_peer(peer, up, binding);
+}
+
+void Engine::on_peer_address(const list::PublicKey& peer, const std::string& id,
+                             const std::string& address) {
+  impl_->lane.on_address(peer, id, address);
+}
+
+void Engine::on_peer_message(const list::PublicKey& peer, BytesView message) {
+  const Lane::Heard heard = impl_->lane.receive(peer, message);
+  for (const Lane::Incoming& in : heard.messages)
+    if (Channel* channel = impl_->find(in.channel))
+      impl_->touch(*channel).on_message(peer, in.message);
+  for (const ipld::Cid& cid : heard.met)
+    if (Channel* channel = impl_->find(cid); channel && !impl_->lane.listeners(cid).empty()) {
+      channel->talk().replicator().on_connected(impl_->world.now_ms());
+      impl_->talking.insert(channel->view()->number);
+    }
+}
+
+void Engine::on_sent(const list::PublicKey& peer, uint64_t ticket, bool) {
+  for (const ipld::Cid& cid : impl_->lane.on_sent(peer, ticket))
+    if (Channel* channel = impl_->find(cid)) impl_->talking.insert(channel->view()->number);
+}
+
 void Engine::on_published(const ipld::Cid& cid, bool ok) {
   Channel* channel = impl_->find(cid);
   if (!channel) return;
@@ -354,6 +384,7 @@ void Engine::on_pinned(const ipld::Cid& cid, bool ok) {
 void Engine::on_kubo(KuboState state) {
   World& world = impl_->world;
   const KuboState last = std::exchange(world.kubo, state);
+  impl_->lane.refresh();
   if (!state.connected) {
     for (auto& [number, channel] : impl_->channels) channel->bulk().stop();
     return impl_->outbox.on_offline();
@@ -364,8 +395,9 @@ void Engine::on_kubo(KuboState state) {
     impl_->manifest_at_ms = 0;
   }
   for (auto& [number, channel] : impl_->channels) impl_->pins.wish(number);
-  if (state.pubsub && !(last.connected && last.pubsub))
+  if (state.pubsub != (last.connected && last.pubsub))
     for (auto& [number, channel] : impl_->channels) {
+      if (!channel->talk().online()) continue;
       channel->talk().on_connected();
       impl_->talking.insert(number);  // and so its next tick is set anew
     }

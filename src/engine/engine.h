@@ -47,6 +47,7 @@ struct PeerInfo {
   std::string id;
   uint64_t last_seen_ms = 0;  ///< Unix time here
   int64_t clock_lead_ms = 0;  ///< its clock minus ours, when it last told
+  bool stream = false;        ///< A stream to it is open; else there is pubsub only.
 };
 struct ChannelInfo {
   ChannelRef channel;
@@ -73,6 +74,9 @@ struct EngineStats {
   uint64_t waiting_nodes = 0, outbox = 0, pins = 0, outgoing = 0, waiters = 0;
   /// Lists being fetched by their roots, and blocks of them on their way or not opened yet.
   uint64_t bulk_jobs = 0, bulk_blocks = 0;
+  /// Of these, what went over streams.
+  uint64_t stream_messages_sent = 0, stream_messages_received = 0;
+  uint64_t stream_bytes_sent = 0, stream_bytes_received = 0;
   /// What is kept for others and of them now, each bounded: answers to send, lists of which nodes
   /// wait, lists that nodes had seen, nodes of own forked lists, large nodes asked for, lists asked
   /// for, peers, what the one that said most said that it holds, and who pays for what it sends.
@@ -139,6 +143,15 @@ class Engine {
   void on_block(const ipld::Cid& cid, Result<Bytes> block);
   void on_pinned(const ipld::Cid& cid, bool ok);
   void on_kubo(KuboState state);
+  /// Kubo takes p2p streams, and is called so; or takes none.
+  void on_streams(bool on, const std::string& peer_id);
+  /// A stream to this peer's daemon is open (`binding`: 32 bytes that only the two ends know), or
+  /// is so no more: what was sent and not told of by on_sent may or may not have arrived.
+  void on_peer(const list::PublicKey& peer, bool up, BytesView binding);
+  void on_peer_address(const list::PublicKey& peer, const std::string& id,
+                       const std::string& address);
+  void on_peer_message(const list::PublicKey& peer, BytesView message);
+  void on_sent(const list::PublicKey& peer, uint64_t ticket, bool ok);
   void tick();  ///< Time-outs and anti-entropy; every 50 to 250 ms.
 
   /// Ends the turn: see above. Returns the mono time at which it wants the next tick at the latest.

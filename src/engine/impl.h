@@ -9,6 +9,7 @@
 
 #include "engine/channel.h"
 #include "engine/engine.h"
+#include "engine/lane.h"
 #include "engine/outbox.h"
 #include "engine/pins.h"
 #include "engine/world.h"
@@ -45,6 +46,7 @@ struct Engine::Impl {
   uint32_t next_channel = 1;
   Outbox outbox;
   Pins pins;
+  Lane lane;
   uint64_t manifest_at_ms = 0;
   uint64_t sweep_at_ms = 0;
   uint64_t refusals_at_ms = 0;
@@ -64,7 +66,9 @@ struct Engine::Impl {
   std::map<uint32_t, Damage> damage;  ///< Channels whose part of the store could not be read.
 
   Impl(Ports ports, access::Identity identity)
-      : world(ports, std::move(identity)), outbox(world), pins(world) {}
+      : world(ports, std::move(identity)), outbox(world), pins(world), lane(world) {
+    world.lane = &lane;
+  }
 
   Channel* find(std::string_view name) {
     const auto it = by_name.find(name);
@@ -103,6 +107,7 @@ struct Engine::Impl {
   void pack(Channel& channel);
   void show_roots(const std::vector<Rooted>& roots);
   void prepare_pins();
+  void settle_lane();
   void answer(const Error* failed);
 };
 

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/result.h"
 #include "ipld/cid.h"
+#include "list/position.h"
 
 namespace ptwop::engine {
 
@@ -81,12 +82,38 @@ class BlockStore {
   virtual void unpin(const ipld::Cid& cid) = 0;
 };
 
+/// Where a replica's daemon is: its identity, and what its Kubo is called.
+struct PeerAddress {
+  list::PublicKey identity;
+  std::string peer;     ///< Kubo's peer id.
+  std::string address;  ///< A multiaddr that once led to it; may be empty.
+};
+
+/// Authenticated, encrypted streams to other replicas' daemons, one to each: the second lane beside
+/// pubsub. In order, at most once; whoever cannot be reached any more is told by
+/// Engine::on_peer(…, false), and what had not left by then by on_sent(…, false).
+class PeerStream {
+ public:
+  virtual ~PeerStream() = default;
+  /// Who is to be reached, the most wanted first; replaces what was wanted before.
+  virtual void want(std::vector<PeerAddress> peers) = 0;
+  /// Channels whose members may find us by the channel's address alone, and those of them whose
+  /// members we look for in the same way; replaces what was said before.
+  virtual void meet(std::vector<ipld::Cid> channels, std::vector<ipld::Cid> sought) = 0;
+  /// Outcome: Engine::on_sent with the same ticket, once for each call: it left this process, or
+  /// never will. Urgent messages overtake others.
+  virtual void send(const list::PublicKey& to, uint64_t ticket, Bytes message, bool urgent) = 0;
+  /// Ends the stream to it.
+  virtual void drop(const list::PublicKey& peer) = 0;
+};
+
 struct Ports {
   StateStore& store;
   Gossip& gossip;
   BlockStore& blocks;
   Clock& clock;
   Entropy& entropy;
+  PeerStream* streams = nullptr;  ///< None: there is pubsub only.
 };
 
 }  // namespace ptwop::engine

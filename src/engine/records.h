@@ -10,12 +10,13 @@
 //   meta    "c" channel                       → ChannelRecord
 //           "l" channel list                  → ListRecord
 //           "f" channel list                  → the other node of the lowest fork known
-//           "a" channel list number(8) time(8) digest(32) list number(8) → a node's block: the node
-//           that the latter
-//                                               two name wrote it again (again.h)
-//           "p" channel                       → CIDs of the blocks that may be pinned, the newest
-//           last "r" channel sha256(request)[0:16] → RequestRecord "b" → boot counter (8 bytes) "n"
-//           → the next channel number (4 bytes)
+//           "a" channel list number(8) time(8) digest(32) list number(8)
+//                                             → a node's block: the node that the latter two name
+//                                               wrote it again (again.h)
+//           "p" channel                       → CIDs of the blocks that may be pinned, newest last
+//           "r" channel sha256(request)[0:16] → RequestRecord
+//           "w" identity                      → where its Kubo was (lane.cpp)
+//           "b" → boot counter (8 bytes)      "n" → the next channel number (4 bytes)
 #pragma once
 #include <optional>
 

@@ -5,6 +5,7 @@
 #include "access/identity.h"
 #include "base/limits.h"
 #include "base/mutant.h"
+#include "engine/lane.h"
 
 namespace ptwop::engine {
 namespace {
@@ -60,15 +61,21 @@ bool Talk::within_budget(std::string_view from, size_t bytes, double share) {
 }
 
 std::optional<sync::Message> Talk::receive(
-    std::string_view from, BytesView bytes,
+    std::string_view from, const list::PublicKey* stream, BytesView bytes,
     const std::function<bool(const list::PublicKey&)>& is_member) {
   ++world_.stats.messages_received;
   world_.stats.bytes_received += bytes.size();
+  if (stream) {
+    ++world_.stats.stream_messages_received;
+    world_.stats.stream_bytes_received += bytes.size();
+  }
   const auto refuse = [&](const char* kind) {
     world_.refuse(kind);
     return std::nullopt;
   };
-  if (!within_budget(from, bytes.size(), 1)) return refuse("over_budget");
+  // What comes over a stream waits at its sender while we are busy: less needs to be refused here.
+  const size_t cost = stream ? bytes.size() / 4 : bytes.size();
+  if (!within_budget(from, cost, 1)) return refuse("over_budget");
   Bytes covered;
   auto message = sync::decode(bytes, covered);
   if (!message)
@@ -77,19 +84,20 @@ std::optional<sync::Message> Talk::receive(
   // the sender's identity and boot tell ours from theirs.
   if (message->sender == world_.me.key() && message->boot == world_.boot) return std::nullopt;
   if (message->channel != channel_) return refuse("other_channel");
+  if (stream && *stream != message->sender) return refuse("forged_message");
   if (!PTWOP_MUTANT(skip_message_signature) &&
       !access::verify(message->sender, "message", covered, message->signature))
     return refuse("forged_message");
   const bool member = is_member(message->sender);
-  if (!replicator_.admit(*message, member, world_.now_ms(), world_.wall_ms()))
+  if (!replicator_.admit(*message, member, world_.now_ms(), world_.wall_ms(), stream != nullptr))
     return refuse("replayed");
-  if (member && !within_budget(account_of(message->sender), bytes.size(), kMemberShare))
+  if (member && !within_budget(account_of(message->sender), cost, kMemberShare))
     return refuse("over_budget");
   return std::move(*message);
 }
 
 void Talk::announce(Bytes block) {
-  if (!world_.kubo.connected || !world_.kubo.pubsub) return;  // the next clock tells
+  if (!online()) return;  // the next clock tells
   if (fresh_.size() >= kFreshMax) fresh_.pop_front();
   fresh_.push_back(std::move(block));
 }
@@ -103,8 +111,8 @@ void Talk::charge(std::string_view account, uint64_t refusals) {
     it->second.tokens -= static_cast<double>(refusals) * kRefusalCost;
 }
 
-void Talk::answer(std::vector<Bytes> blocks, std::vector<sync::LargeNode> large, bool complete,
-                  Bytes manifest) {
+void Talk::answer(const list::PublicKey& asker, std::vector<Bytes> blocks,
+                  std::vector<sync::LargeNode> large, bool complete, Bytes manifest) {
   if ((answers_.size() >= kAnswersMax && !PTWOP_MUTANT(hoard_answers)) ||
       (blocks.empty() && large.empty() && manifest.empty()))
     return;
@@ -115,7 +123,7 @@ void Talk::answer(std::vector<Bytes> blocks, std::vector<sync::LargeNode> large,
   const auto push = [&](bool last) {
     part.last = last;
     answer_bytes_ += bytes;
-    answers_.push_back(std::exchange(part, {}));
+    answers_.push_back({asker, std::exchange(part, {})});
     bytes = 0;
   };
   for (Bytes& block : blocks) {
@@ -143,12 +151,15 @@ sync::ClockMessage Talk::clock(bool has_manifest) {
   sync::ClockMessage clock;
   clock.wall_ms = world_.wall_ms();
   clock.has_manifest = has_manifest;
+  clock.peer = world_.lane->own_id();
   clock.ask = std::exchange(ask_due_, false);
   replicator_.fill(clock, world_.now_ms());
   return clock;
 }
 
-void Talk::send(std::variant<sync::Nodes, sync::ClockMessage, sync::Want> body) {
+bool Talk::streams() const { return world_.lane->has_listeners(channel_); }
+
+Bytes Talk::sealed(Body body) {
   sync::Message message;
   message.channel = channel_;
   message.sender = world_.me.key();
@@ -156,15 +167,74 @@ void Talk::send(std::variant<sync::Nodes, sync::ClockMessage, sync::Want> body) 
   message.count = ++world_.message_count;
   message.body = std::move(body);
   message.signature = world_.me.sign("message", sync::encode_unsigned(message));
-  Bytes bytes = sync::encode_signed(message);
+  return sync::encode_signed(message);
+}
+
+void Talk::say(Bytes bytes) {
   ++world_.stats.messages_sent;
   world_.stats.bytes_sent += bytes.size();
   ++in_flight_;
   world_.ports.gossip.publish(channel_, std::move(bytes));
 }
 
+void Talk::tell(const list::PublicKey& peer, Body body, bool urgent) {
+  const Bytes bytes = sealed(std::move(body));
+  ++world_.stats.messages_sent;
+  world_.stats.bytes_sent += bytes.size();
+  world_.lane->send(peer, channel_, bytes, urgent);
+}
+
+// On the topic, and over streams to whom the topic does not reach. Who has no room for it learns of
+// it by a later clock.
+void Talk::tell_all(Body body) {
+  Bytes bytes = sealed(std::move(body));
+  for (const list::PublicKey& peer : world_.lane->listeners(channel_))
+    if (world_.lane->room(peer, channel_) && !PTWOP_MUTANT(silent_streams))
+      world_.lane->send(peer, channel_, bytes, true);
+  if (topic()) say(std::move(bytes));
+}
+
+// The topic takes one message after the other; streams have their own queues.
+bool Talk::may_say() const { return !topic() || in_flight_ < kInFlightMax; }
+
+// To the one replica that is asked, by its stream where there is one.
+void Talk::flush_wants() {
+  for (auto it = wants_.begin(); it != wants_.end();) {
+    const bool by_stream = world_.lane->reaches(it->to, channel_);
+    if (!by_stream && topic()) {
+      if (in_flight_ >= kInFlightMax) {
+        ++it;
+        continue;
+      }
+      say(sealed(std::move(*it)));
+    } else if (by_stream) {
+      const list::PublicKey to = it->to;
+      tell(to, std::move(*it), true);
+    }
+    it = wants_.erase(it);  // nobody else can be asked: it will be wanted again
+  }
+}
+
+void Talk::flush_answers() {
+  for (auto it = answers_.begin(); it != answers_.end();) {
+    const list::PublicKey to = it->to;
+    const bool by_stream = world_.lane->reaches(to, channel_);
+    const bool now = by_stream ? world_.lane->room(to, channel_) : may_say();
+    if (!now) {
+      ++it;
+      continue;
+    }
+    for (const Bytes& node : it->nodes.nodes) answer_bytes_ -= node.size();
+    if (by_stream)
+      tell(to, std::move(it->nodes), false);
+    else if (topic())
+      say(sealed(std::move(it->nodes)));
+    it = answers_.erase(it);
+  }
+}
+
 void Talk::flush(bool has_manifest) {
-  if (!world_.kubo.connected || !world_.kubo.pubsub) {
+  if (!online()) {
     fresh_.clear();
     fresh_large_.clear();
     answers_.clear();
@@ -172,27 +242,17 @@ void Talk::flush(bool has_manifest) {
     wants_.clear();
     return;
   }
-  while (in_flight_ < kInFlightMax) {
-    if (!fresh_.empty() || !fresh_large_.empty()) {
-      send(take_fresh());
-    } else if (!wants_.empty()) {
-      send(std::move(wants_.front()));
-      wants_.pop_front();
-    } else if (clock_due_) {
-      clock_due_ = false;
-      send(clock(has_manifest));
-    } else if (!answers_.empty()) {
-      for (const Bytes& node : answers_.front().nodes) answer_bytes_ -= node.size();
-      send(std::move(answers_.front()));
-      answers_.pop_front();
-    } else {
-      return;
-    }
+  while (may_say() && (!fresh_.empty() || !fresh_large_.empty())) tell_all(take_fresh());
+  flush_wants();
+  if (clock_due_ && may_say()) {
+    clock_due_ = false;
+    tell_all(clock(has_manifest));
   }
+  flush_answers();
 }
 
 void Talk::tick(bool has_manifest, const sync::Replicator::Fetch& fetch) {
-  if (!world_.kubo.connected || !world_.kubo.pubsub) return;
+  if (!online()) return;
   replicator_.set_channels(world_.channels);
   auto out = replicator_.tick(world_.now_ms(), !has_manifest, fetch);
   clock_due_ |= out.send_clock;

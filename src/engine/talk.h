@@ -24,16 +24,20 @@ class Talk {
   const sync::Replicator& replicator() const { return replicator_; }
 
   /// Decodes, bounds, verifies. Nothing: refused and counted, or our own echo.
+  /// `stream`: whose stream it came over; null: it came on the topic.
   std::optional<sync::Message> receive(
-      std::string_view from, BytesView bytes,
+      std::string_view from, const list::PublicKey* stream, BytesView bytes,
       const std::function<bool(const list::PublicKey&)>& is_member);
 
   void announce(Bytes block);  ///< A fresh own node of at most kInlineNodeBytesMax.
   void announce(const sync::LargeNode& large);  ///< A node that is in Kubo already.
-  /// Queues an answer to a want: `blocks` in list order. `complete`: all that was wanted and is
-  /// here.
-  void answer(std::vector<Bytes> blocks, std::vector<sync::LargeNode> large, bool complete,
-              Bytes manifest);
+  /// Somebody can hear us: on the topic, or over streams.
+  bool online() const { return topic() || streams(); }
+
+  /// Queues an answer to a want of `asker`: `blocks` in list order. `complete`: all that was wanted
+  /// and is here.
+  void answer(const list::PublicKey& asker, std::vector<Bytes> blocks,
+              std::vector<sync::LargeNode> large, bool complete, Bytes manifest);
 
   void want(sync::Want want) {
     if (wants_.size() < kWantsMax) wants_.push_back(std::move(want));
@@ -68,8 +72,21 @@ class Talk {
     double tokens = 0;
     uint64_t at_ms = 0;
   };
+  struct Answer {
+    list::PublicKey to;
+    sync::Nodes nodes;
+  };
+  using Body = std::variant<sync::Nodes, sync::ClockMessage, sync::Want>;
   bool within_budget(std::string_view account, size_t bytes, double share);
-  void send(std::variant<sync::Nodes, sync::ClockMessage, sync::Want> body);
+  bool topic() const { return world_.kubo.connected && world_.kubo.pubsub; }
+  bool streams() const;
+  Bytes sealed(Body body);
+  void tell_all(Body body);
+  void tell(const list::PublicKey& peer, Body body, bool urgent);
+  void say(Bytes message);
+  void flush_wants();
+  void flush_answers();
+  bool may_say() const;
   sync::Nodes take_fresh();
   sync::ClockMessage clock(bool has_manifest);
 
@@ -78,7 +95,7 @@ class Talk {
   sync::Replicator replicator_;
   std::deque<Bytes> fresh_;
   std::vector<sync::LargeNode> fresh_large_;
-  std::deque<sync::Nodes> answers_;
+  std::deque<Answer> answers_;
   size_t answer_bytes_ = 0;
   std::deque<sync::Want> wants_;
   bool clock_due_ = false, ask_due_ = false;

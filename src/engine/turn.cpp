@@ -38,6 +38,7 @@ Result<void> Engine::open(bool restored) {
                            std::vector<sync::LargeNode> names) {
     impl_->outbox.put_large(channel, std::move(blocks), std::move(names));
   };
+  PTWOP_CHECK(impl_->lane.open());
   PTWOP_CHECK(impl_->load());
   if (restored && !PTWOP_MUTANT(restored_goes_on)) {
     for (auto& [number, channel] : impl_->channels) channel->begin_anew();
@@ -150,6 +151,7 @@ void Engine::Impl::unschedule(uint32_t number) {
 // What others see of the set of channels: directory and subscriptions follow what is committed.
 void Engine::Impl::show_channels() {
   if (!std::exchange(channels_changed, false)) return;
+  lane.refresh();
   auto gone = std::exchange(shown, {});
   for (const auto& [number, channel] : channels) {
     const ChannelRef& view = channel->view();
@@ -365,6 +367,13 @@ void Engine::Impl::prepare_pins() {
   }
 }
 
+void Engine::Impl::settle_lane() {
+  if (world.now_ms() < lane.due_ms()) return;
+  std::vector<ipld::Cid> all;
+  for (const auto& [cid, view] : shown) all.push_back(cid);
+  lane.settle(all);
+}
+
 uint64_t Engine::turn() {
   Impl& e = *impl_;
   World& world = e.world;
@@ -377,6 +386,7 @@ uint64_t Engine::turn() {
     if (const auto it = e.channels.find(number); it != e.channels.end()) it->second->settle();
   e.outbox.save();
   e.prepare_pins();
+  e.settle_lane();
   if (PTWOP_MUTANT(publish_first))
     for (const uint32_t number : touched)
       if (const auto it = e.channels.find(number); it != e.channels.end()) it->second->publish();
@@ -390,7 +400,7 @@ uint64_t Engine::turn() {
     e.discard(committed.error());
 
   uint64_t next = world.now_ms() + kIdleTickMs;
-  next = std::min({next, e.outbox.due_ms(), e.pins.due_ms()});
+  next = std::min({next, e.outbox.due_ms(), e.pins.due_ms(), e.lane.due_ms()});
   if (!e.due.empty()) next = std::min(next, e.due.begin()->first);
   for (const auto& waiter : e.waiters)
     next = std::min(next, std::min(waiter.deadline_ms, waiter.ask_at_ms));

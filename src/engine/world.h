@@ -13,6 +13,8 @@
 
 namespace ptwop::engine {
 
+class Lane;
+
 struct World {
   Ports ports;
   access::Identity me;
@@ -48,6 +50,8 @@ struct World {
     ++refusals;
   }
   uint64_t refusals = 0;  ///< All kinds together.
+
+  Lane* lane = nullptr;  ///< The engine's; set before anything else.
 
   /// Puts nodes too large for a message into Kubo; then the channel announces them by CID.
   std::function<void(uint32_t channel, std::vector<Block> blocks,

@@ -62,5 +62,21 @@ void Adapter::pin(const ipld::Cid& last, const ipld::Cid& next) {
 void Adapter::unpin(const ipld::Cid& cid) {
   enqueue([cid](Client& client) { client.unpin(cid); });
 }
+void Adapter::want(std::vector<engine::PeerAddress> peers) {
+  enqueue([peers = std::move(peers)](Client& client) mutable { client.want(std::move(peers)); });
+}
+void Adapter::meet(std::vector<ipld::Cid> channels, std::vector<ipld::Cid> sought) {
+  enqueue([channels = std::move(channels), sought = std::move(sought)](Client& client) mutable {
+    client.meet(std::move(channels), std::move(sought));
+  });
+}
+void Adapter::send(const list::PublicKey& to, uint64_t ticket, Bytes message, bool urgent) {
+  enqueue([to, ticket, message = std::move(message), urgent](Client& client) mutable {
+    client.send(to, ticket, std::move(message), urgent);
+  });
+}
+void Adapter::drop(const list::PublicKey& peer) {
+  enqueue([peer](Client& client) { client.drop(peer); });
+}
 
 }  // namespace ptwop::kubo

@@ -12,7 +12,7 @@ namespace ptwop::kubo {
 /// Calls keep their order; a burst of them costs one post. Outcomes are the client's Events.
 /// Destroy it where the loop no longer runs, or on its thread; calls that are still waiting are
 /// dropped.
-class Adapter final : public engine::Gossip, public engine::BlockStore {
+class Adapter final : public engine::Gossip, public engine::BlockStore, public engine::PeerStream {
  public:
   Adapter(boost::asio::io_context& loop, Client& client);
   ~Adapter() override;
@@ -24,6 +24,10 @@ class Adapter final : public engine::Gossip, public engine::BlockStore {
   void get(const ipld::Cid& cid) override;
   void pin(const ipld::Cid& last, const ipld::Cid& next) override;
   void unpin(const ipld::Cid& cid) override;
+  void want(std::vector<engine::PeerAddress> peers) override;
+  void meet(std::vector<ipld::Cid> channels, std::vector<ipld::Cid> sought) override;
+  void send(const list::PublicKey& to, uint64_t ticket, Bytes message, bool urgent) override;
+  void drop(const list::PublicKey& peer) override;
 
  private:
   using Call = std::function<void(Client&)>;

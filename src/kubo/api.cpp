@@ -47,12 +47,14 @@ net::HttpClient::Id Api::start(Call call) {
   request.body_bytes_max = call.body_bytes_max;
   request.on_open = std::move(call.on_open);
   request.on_data = std::move(call.on_data);
-  request.on_done = [this, name = call.path.substr(0, call.path.find('?')),
+  request.on_done = [this, optional = call.optional,
+                     name = call.path.substr(0, call.path.find('?')),
                      done = std::move(call.done)](Result<net::HttpResponse> response) {
     const bool gone = !response && response.error().code != Code::too_large;
-    if ((gone || (response && is_refusal(response->status))) && on_trouble_) on_trouble_();
+    const bool refused = response && is_refusal(response->status) && !optional;
+    if ((gone || refused) && on_trouble_) on_trouble_();
     auto meaning = meaning_of(std::move(response));
-    if (!meaning) tell_refusal(name, meaning.error());
+    if (!meaning && !optional) tell_refusal(name, meaning.error());
     done(std::move(meaning));
   };
   return http_.start(std::move(request));

@@ -16,6 +16,7 @@ struct Call {
   std::vector<net::HttpPart> parts;
   uint64_t timeout_ms = 10'000;  ///< 0: none, for streams.
   size_t body_bytes_max = 64 << 10;
+  bool optional = false;          ///< Nothing is amiss where Kubo does not allow it.
   std::function<void()> on_open;  ///< As net::HttpRequest's.
   std::function<void(BytesView data)> on_data;
   /// The whole body of a good answer. Errors: kubo_offline, timed_out, too_large, not_permitted

@@ -9,6 +9,7 @@
 #include "kubo/address.h"
 #include "kubo/api.h"
 #include "kubo/blocks.h"
+#include "kubo/peers.h"
 #include "kubo/pins.h"
 #include "kubo/publisher.h"
 #include "kubo/retry.h"
@@ -24,7 +25,8 @@ constexpr unsigned kOldestMajor = 0, kOldestMinor = 13;
 constexpr const char* kPubsubRemedy =
     "Kubo's pubsub is off: run `ipfs config --json Pubsub.Enabled true` and restart Kubo. Blocks "
     "are still shared, but "
-    "other replicas hear of changes late or not at all";
+    "other replicas hear of changes late or not at all, unless they can be told over p2p streams "
+    "(Experimental.Libp2pStreamMounting)";
 
 std::string pubsub_remedy(const Error& error) {
   if (error.message.find("not enabled") != std::string::npos) return kPubsubRemedy;
@@ -88,8 +90,25 @@ struct Client::Impl : std::enable_shared_from_this<Client::Impl> {
       if (gone) return went_down(body.error());
       // A long list of topics is not ours to bound: that it answers is enough.
       const bool ok = body || body.error().code == Code::too_large;
-      came_up(ok, ok ? "" : pubsub_remedy(body.error()));
+      probe_streams(ok, ok ? "" : pubsub_remedy(body.error()));
     });
+  }
+
+  // The second lane: where it is off, nobody needs to be told but who asks (system.info).
+  void probe_streams(bool pubsub_ok, const std::string& trouble) {
+    Call call;
+    call.path = "p2p/ls";
+    call.optional = true;
+    call.timeout_ms = options.probe_timeout_ms;
+    call.body_bytes_max = 1 << 20;
+    call.done = [this, pubsub_ok, trouble](const Result<Bytes>& body) {
+      const bool gone = !body && (body.error().code == Code::kubo_offline ||
+                                  body.error().code == Code::timed_out);
+      if (gone) return went_down(body.error());
+      streams_on = body && parse_listeners(*body);
+      came_up(pubsub_ok, trouble);
+    };
+    api.start(std::move(call));
   }
 
   void ask(std::string path, std::function<void(const Result<Bytes>&)> done) {
@@ -127,6 +146,7 @@ struct Client::Impl : std::enable_shared_from_this<Client::Impl> {
     status->change([&](Snapshot& shown) {
       shown.connected = true;
       shown.pubsub = pubsub_ok ? Pubsub::ok : Pubsub::off;
+      shown.streams = streams_on ? Pubsub::ok : Pubsub::off;
       shown.version = found.version;
       shown.peer_id = found.peer_id;
       shown.last_error = trouble;
@@ -135,16 +155,17 @@ struct Client::Impl : std::enable_shared_from_this<Client::Impl> {
     tell_once(trouble);
     pins.set_ready(true);
     streams.set_ready(pubsub_ok);
+    peers.set_ready(streams_on, found.peer_id);
     clock.after(options.check_ms, [this] { probe(); });
     tell_state();
   }
 
   void went_down(const Error& error) {
     probing = false;
-    connected = pubsub = false;
+    connected = pubsub = streams_on = false;
     status->change([&](Snapshot& shown) {
       shown.connected = false;
-      shown.pubsub = Pubsub::unknown;
+      shown.pubsub = shown.streams = Pubsub::unknown;
       shown.version.clear();
       shown.peer_id.clear();
       shown.last_error = error.message;
@@ -152,6 +173,7 @@ struct Client::Impl : std::enable_shared_from_this<Client::Impl> {
     tell_once("offline, trying again: " + error.message);
     pins.set_ready(false);
     streams.set_ready(false);
+    peers.set_ready(false, "");
     retry.again([this] { probe(); });
     tell_state();
     publisher.fail_all();
@@ -164,6 +186,12 @@ struct Client::Impl : std::enable_shared_from_this<Client::Impl> {
   }
 
   void tell_state() {
+    const std::string& id = connected ? found.peer_id : kNobody;
+    if (told_streams != streams_on || told_id != id) {
+      told_streams = streams_on;
+      told_id = id;
+      if (events.on_streams) events.on_streams(streams_on, id);
+    }
     if (told_connected == connected && told_pubsub == pubsub) return;
     told_connected = connected;
     told_pubsub = pubsub;
@@ -210,6 +238,9 @@ struct Client::Impl : std::enable_shared_from_this<Client::Impl> {
   std::shared_ptr<Status> status;
   bool probing = false, connected = false, pubsub = false;
   bool told_connected = false, told_pubsub = false;
+  bool streams_on = false, told_streams = false;
+  std::string told_id;
+  inline static const std::string kNobody;
   bool has_secret = false;
   std::string told_trouble;
   struct {
@@ -235,6 +266,27 @@ struct Client::Impl : std::enable_shared_from_this<Client::Impl> {
                      if (events.on_message) events.on_message(channel, from, std::move(data));
                    },
                    [this] { refused(); }, [this] { suspect(); }}};
+  Peers peers{
+      loop,
+      api,
+      {[this](const list::PublicKey& peer, bool up, Bytes binding) {
+         if (events.on_peer) events.on_peer(peer, up, std::move(binding));
+       },
+       [this](const list::PublicKey& peer, const std::string& id, const std::string& address) {
+         if (events.on_peer_address) events.on_peer_address(peer, id, address);
+       },
+       [this](const list::PublicKey& peer, uint64_t link, Bytes message) {
+         if (events.on_peer_message) events.on_peer_message(peer, link, std::move(message));
+       },
+       [this](const list::PublicKey& peer, uint64_t ticket, bool ok) {
+         if (events.on_sent) events.on_sent(peer, ticket, ok);
+       },
+       [this](const std::string& kind) {
+         status->change([&](Snapshot& shown) { ++shown.streams_refused[kind]; });
+       },
+       [this](size_t open) {
+         status->change([&](Snapshot& shown) { shown.streams_open = open; });
+       }}};
 };
 
 Client::Client(boost::asio::io_context& loop, Options options, Events events)
@@ -299,6 +351,25 @@ void Client::pin(const ipld::Cid& last, const ipld::Cid& next) {
 
 void Client::unpin(const ipld::Cid& cid) {
   if (impl_) impl_->pins.add(cid, ipld::Cid());
+}
+
+void Client::open_streams(access::Identity me, Entropy& entropy) {
+  if (impl_) impl_->peers.open(std::move(me), entropy);
+}
+void Client::want(std::vector<engine::PeerAddress> peers) {
+  if (impl_) impl_->peers.want(std::move(peers));
+}
+void Client::meet(std::vector<ipld::Cid> channels, std::vector<ipld::Cid> sought) {
+  if (impl_) impl_->peers.meet(std::move(channels), std::move(sought));
+}
+void Client::send(const list::PublicKey& to, uint64_t ticket, Bytes message, bool urgent) {
+  if (impl_) impl_->peers.send(to, ticket, std::move(message), urgent);
+}
+void Client::drop(const list::PublicKey& peer) {
+  if (impl_) impl_->peers.drop(peer);
+}
+void Client::consumed(uint64_t link, size_t message_bytes) {
+  if (impl_) impl_->peers.consumed(link, message_bytes);
 }
 
 Snapshot Client::snapshot() const {

@@ -4,11 +4,14 @@
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "access/identity.h"
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "base/result.h"
 #include "engine/ports.h"
 #include "ipld/cid.h"
@@ -32,14 +35,18 @@ struct Options {
       30'000;  ///< The same for pubsub streams that break while Kubo is there.
 };
 
+/// Of Kubo's pubsub, and of its p2p streams.
 enum class Pubsub : uint8_t { unknown, ok, off };
 
 /// For system.info, doctor and the log.
 struct Snapshot {
   bool connected = false;
   Pubsub pubsub = Pubsub::unknown;
-  std::string version;       ///< Empty while offline.
-  std::string peer_id;       ///< Empty while offline.
+  Pubsub streams = Pubsub::unknown;
+  uint64_t streams_open = 0;
+  std::map<std::string, uint64_t> streams_refused;  ///< Connections that led to nothing, by kind.
+  std::string version;                              ///< Empty while offline.
+  std::string peer_id;                              ///< Empty while offline.
   std::string address;       ///< The one last tried; empty when none was found.
   std::string last_error;    ///< What keeps Kubo or pubsub from working, and the remedy; empty when
                              ///< nothing does.
@@ -58,6 +65,15 @@ struct Events {
   /// The bytes hash to the CID. Errors: kubo_offline, timed_out (nobody had it in time),
   /// kubo_refused, overloaded.
   std::function<void(const ipld::Cid& cid, Result<Bytes> block)> on_block;
+  /// Whether Kubo takes p2p streams, and its peer id (empty when it is gone); at every change.
+  std::function<void(bool streams, const std::string& peer_id)> on_streams;
+  /// As Peers::Hooks.
+  std::function<void(const list::PublicKey& peer, bool up, Bytes binding)> on_peer;
+  std::function<void(const list::PublicKey& peer, const std::string& id,
+                     const std::string& address)>
+      on_peer_address;
+  std::function<void(const list::PublicKey& peer, uint64_t link, Bytes message)> on_peer_message;
+  std::function<void(const list::PublicKey& peer, uint64_t ticket, bool sent)> on_sent;
 };
 
 /// The pubsub topic of a channel: `ptwop/1/<manifest CID>`.
@@ -86,6 +102,15 @@ class Client {
   void get(const ipld::Cid& cid);
   void pin(const ipld::Cid& last, const ipld::Cid& next);
   void unpin(const ipld::Cid& cid);
+
+  /// Before start(): who we are towards other daemons. Without it there are no streams.
+  void open_streams(access::Identity me, Entropy& entropy);
+  // As engine::PeerStream's, and Peers'.
+  void want(std::vector<engine::PeerAddress> peers);
+  void meet(std::vector<ipld::Cid> channels, std::vector<ipld::Cid> sought);
+  void send(const list::PublicKey& to, uint64_t ticket, Bytes message, bool urgent);
+  void drop(const list::PublicKey& peer);
+  void consumed(uint64_t link, size_t message_bytes);
 
   Snapshot snapshot() const;  ///< From any thread.
 

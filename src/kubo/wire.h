@@ -1,6 +1,7 @@
 // The text that goes to and comes from Kubo's RPC API. Pure; everything that comes in is checked.
 // Source of the formats: https://docs.ipfs.tech/reference/kubo/rpc/ and a Kubo 0.43.0.
 #pragma once
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -40,6 +41,34 @@ struct PubsubMessage {
 };
 /// One line of pubsub/sub.
 Result<PubsubMessage> parse_message(std::string_view line);
+
+/// One line of p2p/ls: what comes in over libp2p under this name goes to `target` (`listen` is then
+/// "/p2p/<own id>"), or what comes in at `listen` goes to the peer `target`.
+struct Listener {
+  std::string protocol, listen, target;
+};
+/// p2p/ls. Those that make no sense are left out.
+Result<std::vector<Listener>> parse_listeners(std::string_view body);
+
+struct SwarmPeer {
+  std::string peer;      ///< Id as text.
+  std::string address;   ///< With "/p2p/<id>".
+  bool streams = false;  ///< It takes p2p streams (known with identify=true only).
+};
+/// swarm/peers. Those that make no sense are left out.
+Result<std::vector<SwarmPeer>> parse_swarm_peers(std::string_view body);
+
+/// routing/findprovs: the ids in it.
+std::vector<std::string> parse_providers(std::string_view body);
+
+/// A peer id as text: at most 128 letters and digits. It may stand in a URL.
+bool is_peer_id(std::string_view text);
+/// A multiaddr of letters, digits and ./:_- that ends with "/p2p/<peer>". It may stand in a URL.
+bool is_address_of(std::string_view address, std::string_view peer);
+
+/// "/ip4/127.0.0.1/tcp/<port>" and back; 0 for anything else.
+uint16_t loopback_port(std::string_view address);
+std::string loopback_address(uint16_t port);
 
 /// Cuts a stream into lines of bounded length.
 class LineSplitter {

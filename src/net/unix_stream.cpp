@@ -1,8 +1,10 @@
 #include "net/unix_stream.h"
 
+#include <sys/socket.h>
+
 #include <algorithm>
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/local/stream_protocol.hpp>
+#include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <cassert>
 #include <cstring>
@@ -12,7 +14,7 @@ namespace {
 
 namespace asio = boost::asio;
 using boost::system::error_code;
-using Protocol = asio::local::stream_protocol;
+using Protocol = asio::generic::stream_protocol;
 
 constexpr size_t kInputBytesStart = 16 << 10;
 constexpr size_t kInputBytesKept = 64 << 10;  ///< A bigger buffer is given back when it is empty.
@@ -28,7 +30,7 @@ struct UnixStream::Io {
   Io(UnixStream& owner, asio::io_context& loop, int fd)
       : stream(owner), socket(loop), linger(loop) {
     error_code error;
-    socket.assign(Protocol(), fd, error);
+    socket.assign(Protocol(AF_UNSPEC, SOCK_STREAM), fd, error);
     if (!error) socket.non_blocking(true, error);
     closed = bool(error);
   }

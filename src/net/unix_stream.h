@@ -1,4 +1,4 @@
-// One accepted connection on the loop: bytes in, bytes out, with bounds on both.
+// One connection on the loop (a unix socket or a TCP one): bytes in, bytes out, with bounds on both.
 #pragma once
 #include <cstddef>
 #include <memory>

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <map>
 #include <optional>
 #include <string>
 
@@ -25,7 +26,8 @@ struct KuboSnapshot {
   bool connected = false;
   std::string version;  ///< Empty while offline.
   std::string peer_id;
-  std::optional<bool> pubsub;  ///< Nothing: not known yet.
+  std::optional<bool> pubsub;   ///< Nothing: not known yet.
+  std::optional<bool> streams;  ///< The same.
 };
 
 struct BackupDone {
@@ -59,6 +61,9 @@ struct Backend {
   KuboSnapshot kubo;
   /// Answers and messages of Kubo that were refused since start. May be unset.
   std::function<uint64_t()> kubo_refused;
+  /// Streams that are open, and connections that led to nothing, by kind. May be unset.
+  std::function<uint64_t()> streams_open;
+  std::function<std::map<std::string, uint64_t>()> streams_refused;
   /// What keeps Kubo or its pubsub from working, for a person; empty where nothing does. May be
   /// unset.
   std::function<std::string()> kubo_trouble;

@@ -26,8 +26,8 @@ void write_body(CborWriter& w, const Nodes& n) {
 }
 
 void write_body(CborWriter& w, const ClockMessage& c) {
-  w.map(5).key("ask").boolean(c.ask).key("wall").unsigned_integer(c.wall_ms).key("clock").array(
-      c.entries.size());
+  w.map(6).key("ask").boolean(c.ask).key("peer").text(c.peer);
+  w.key("wall").unsigned_integer(c.wall_ms).key("clock").array(c.entries.size());
   for (const ClockEntry& e : c.entries) {
     w.array(e.root ? 4 : 2);
     list::write_at(w, e.at);
@@ -73,9 +73,12 @@ Nodes read_nodes(CborReader& r) {
 
 ClockMessage read_clock(CborReader& r) {
   ClockMessage c;
-  r.map(5);
+  r.map(6);
   r.expect_key("ask");
   c.ask = r.boolean();
+  r.expect_key("peer");
+  c.peer = std::string(r.text());
+  if (c.peer.size() > kPeerBytesMax) r.fail();
   r.expect_key("wall");
   c.wall_ms = r.unsigned_integer();
   r.expect_key("clock");

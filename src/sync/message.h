@@ -45,6 +45,7 @@ struct ClockMessage {
   uint64_t wall_ms = 0;  ///< The sender's time: for telling a clock that is off.
   bool has_manifest = false;
   bool ask = false;  ///< Whoever hears this is to tell its own clock soon.
+  std::string peer;  ///< The sender's Kubo's peer id if that takes p2p streams; else empty.
 };
 
 struct Range {
@@ -71,6 +72,7 @@ struct Message {
 
 inline constexpr size_t kRangesMax = 64;
 inline constexpr size_t kClockEntriesMax = 8192;
+inline constexpr size_t kPeerBytesMax = 128;
 
 Bytes encode_unsigned(const Message& message);
 /// The message as sent, given what encode_unsigned returned.

@@ -53,7 +53,8 @@ bool Window::admit(uint64_t count) {
   return true;
 }
 
-bool Replicator::admit(const Message& message, bool member, uint64_t now_ms, uint64_t wall_ms) {
+bool Replicator::admit(const Message& message, bool member, uint64_t now_ms, uint64_t wall_ms,
+                       bool live) {
   if (!peers_.contains(message.sender) && !room_for_peer(member)) return false;
   Peer& peer = peers_[message.sender];
   Window* window = nullptr;
@@ -64,12 +65,12 @@ bool Replicator::admit(const Message& message, bool member, uint64_t now_ms, uin
     // An earlier boot is a replay. But who was restored from an old copy, and had its clock set
     // back, starts below its own past: once that is silent, it is heard. (A replay admitted so does
     // nothing: clocks only add.)
-    if (message.boot < window->boot &&
+    if (message.boot < window->boot && !live &&
         (now_ms - peer.last_seen_ms < kSilentMs || PTWOP_MUTANT(earlier_boot_never)))
       return false;
-    *window = {message.boot, message.count, 1};
+    *window = live ? Window{message.boot, 0, 0} : Window{message.boot, message.count, 1};
     clock_within(now_ms, jitter_.between(10, 80));  // it just started: tell it what is here
-  } else if (!window->admit(message.count)) {
+  } else if (!live && !window->admit(message.count)) {
     return false;
   }
   peer.member = member;

@@ -59,7 +59,10 @@ class Replicator {
       : holdings_(holdings), jitter_(jitter_seed) {}
 
   /// A verified message: false if it was seen before or belongs to an earlier boot (a replay).
-  bool admit(const Message& message, bool member, uint64_t now_ms, uint64_t wall_ms);
+  /// `live`: it came over a stream, where nothing comes twice, but late beside what the topic
+  /// brings.
+  bool admit(const Message& message, bool member, uint64_t now_ms, uint64_t wall_ms,
+             bool live = false);
 
   void on_clock(const Message& message, bool member, uint64_t now_ms, uint64_t wall_ms);
   /// `nodes` from a peer: it holds what it sends. `last`: its answer to our want ends here.

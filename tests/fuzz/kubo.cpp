@@ -18,6 +18,16 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (const auto bytes = kubo::from_multibase(in))
     fuzz::expect(kubo::multibase(*bytes) == in, "multibase has one form");
   (void)kubo::parse_api_address(std::string(in));
+  (void)kubo::parse_listeners(in);
+  if (const auto peers = kubo::parse_swarm_peers(in))
+    for (const kubo::SwarmPeer& peer : *peers)
+      fuzz::expect(kubo::is_peer_id(peer.peer) &&
+                       (peer.address.empty() || kubo::is_address_of(peer.address, peer.peer)),
+                   "what may stand in a URL is all that passes");
+  for (const std::string& id : kubo::parse_providers(in))
+    fuzz::expect(kubo::is_peer_id(id), "what may stand in a URL is all that passes");
+  if (const uint16_t port = kubo::loopback_port(in))
+    fuzz::expect(kubo::loopback_port(kubo::loopback_address(port)) == port, "a port comes back");
   // In one piece or in many, lines are the same.
   std::vector<std::string> whole, pieces;
   kubo::LineSplitter one(256), many(256);

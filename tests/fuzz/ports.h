@@ -11,7 +11,7 @@ struct Chance : Entropy {
   }
 };
 
-struct Ports final : engine::Gossip, engine::BlockStore, Clock, Chance {
+struct Ports final : engine::Gossip, engine::BlockStore, engine::PeerStream, Clock, Chance {
   uint64_t wall = 1'700'000'000'000, mono = 1'000;
   void subscribe(const ipld::Cid&) override {}
   void unsubscribe(const ipld::Cid&) override {}
@@ -20,6 +20,10 @@ struct Ports final : engine::Gossip, engine::BlockStore, Clock, Chance {
   void get(const ipld::Cid&) override {}
   void pin(const ipld::Cid&, const ipld::Cid&) override {}
   void unpin(const ipld::Cid&) override {}
+  void want(std::vector<engine::PeerAddress>) override {}
+  void meet(std::vector<ipld::Cid>, std::vector<ipld::Cid>) override {}
+  void send(const list::PublicKey&, uint64_t, Bytes, bool) override {}
+  void drop(const list::PublicKey&) override {}
   uint64_t wall_ms() const override { return wall; }
   uint64_t mono_ms() const override { return mono; }
 };

@@ -34,11 +34,34 @@ struct Fuzzed {
   uint64_t count = 0;
 
   void start() {
-    engine = std::make_unique<engine::Engine>(engine::Ports{store, ports, ports, ports, ports},
-                                              identity('m'));
+    engine = std::make_unique<engine::Engine>(
+        engine::Ports{store, ports, ports, ports, ports, &ports}, identity('m'));
     fuzz::expect(engine->open().ok(), "it opens what it wrote");
     engine->on_kubo({true, true});
+    engine->on_streams(true, "kubo");
+    engine->on_peer(member.key(), true, Bytes(32, 'b'));
     engine->turn();
+    stream('h');
+  }
+
+  /// Over the member's stream: its hello with our channel, bent or not, or any bytes.
+  void stream(char kind) {
+    const Bytes tag(BytesView(ipld::sha256(Bytes(32, 'b') + Bytes(member.key().view()) +
+                                           Bytes(manifest.cid.bytes())))
+                        .substr(0, 16));
+    Bytes message(1, kind);
+    if (kind == 'h') {
+      ipld::CborWriter w;
+      w.map(2).key("pubsub").boolean(false).key("channels").bytes(tag);
+      message += w.take();
+    } else {
+      message += tag;
+    }
+    if (const Bytes more = in.ConsumeRandomLengthString(64); !more.empty()) {
+      if (in.ConsumeBool()) message.resize(in.ConsumeIntegralInRange<size_t>(0, message.size()));
+      message += more;
+    }
+    engine->on_peer_message(member.key(), message);
   }
 
   void send(decltype(sync::Message::body) body) {
@@ -192,7 +215,7 @@ struct Fuzzed {
   }
 
   void step() {
-    switch (in.ConsumeIntegralInRange(0, 11)) {
+    switch (in.ConsumeIntegralInRange(0, 13)) {
       case 0: {
         sync::ClockMessage clock;
         clock.wall_ms = in.ConsumeIntegral<uint64_t>() >> 16;
@@ -226,6 +249,11 @@ struct Fuzzed {
         return start();
       case 5:
         return answer();
+      case 6:
+        return stream(in.ConsumeBool() ? 'h' : 'c');
+      case 7:
+        engine->on_peer(member.key(), in.ConsumeBool(), Bytes(32, 'b'));
+        return engine->on_sent(member.key(), in.ConsumeIntegral<uint8_t>(), true);
       default:
         return node();
     }

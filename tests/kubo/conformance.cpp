@@ -2,6 +2,8 @@
 // with PTWOP_TEST_KUBO_A and _B naming two connected nodes (with_kubo.py does), against real ones.
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <optional>
 #include <random>
@@ -33,6 +35,7 @@ struct World {
       fake_b.emplace(*net);
       fake_closed.emplace(*net, folder.path + "/api.sock");
       fake_closed->faults().pubsub_off = true;
+      fake_closed->faults().streams_off = true;
       fake_closed->faults().authorization = "Bearer open sesame";
       api_closed = fake_closed->api();
       api_a = fake_a->api();
@@ -101,6 +104,7 @@ TEST_CASE_FIXTURE(Pair, "a Kubo says who it is") {
   const auto shown = a.client.snapshot();
   CHECK(shown.connected);
   CHECK(shown.pubsub == kubo::Pubsub::ok);
+  CHECK(shown.streams == kubo::Pubsub::ok);
   CHECK(shown.version == "0.43.0");
   CHECK(shown.peer_id.starts_with("12D3Koo"));
   CHECK(shown.peer_id != b.client.snapshot().peer_id);
@@ -319,7 +323,142 @@ TEST_CASE_FIXTURE(World, "a Kubo that asks for a secret, and has pubsub off") {
   REQUIRE(friendly.connect());
   CHECK(friendly.states == std::vector{std::pair(true, false)});
   CHECK(friendly.client.snapshot().pubsub == kubo::Pubsub::off);
+  CHECK(friendly.client.snapshot().streams == kubo::Pubsub::off);
   CHECK(friendly.client.snapshot().last_error.find("ipfs config --json Pubsub.Enabled true") !=
         std::string::npos);
   CHECK(friendly.put({block_of(numbered_block(fresh()))}));
+}
+
+// --- streams -------------------------------------------------------------------------------------
+
+namespace {
+
+/// Two daemons beside each its own Kubo, and one more beside the first.
+struct Streams : World {
+  Streams() {
+    for (KuboReplica* each : {&a, &b, &c}) {
+      each->open_streams();
+      REQUIRE(each->connect());
+    }
+  }
+  bool link(KuboReplica& x, KuboReplica& y) {
+    x.want(y);
+    y.want(x);
+    return run_until(
+        loop, [&] { return x.linked(y) && y.linked(x); }, 20'000);
+  }
+  KuboReplica a{loop, {.address = api_a}, false};
+  KuboReplica b{loop, {.address = api_b}, false};
+  KuboReplica c{loop, {.address = api_a}, false};
+};
+
+}  // namespace
+
+TEST_CASE_FIXTURE(Streams, "a stream to the other node, and one to who stands beside the same") {
+  REQUIRE(link(a, b));
+  CHECK(a.peers[b.key] == b.peers[a.key]);
+  a.client.send(b.key, 7, "hello", true);
+  REQUIRE(run_until(loop, [&] { return b.received.size() == 1 && a.sent.size() == 1; }));
+  CHECK(b.received[0] == "hello");
+  CHECK(a.sent[0] == std::pair(uint64_t{7}, true));
+  b.client.send(a.key, 8, "and back", false);
+  REQUIRE(run_until(loop, [&] { return a.received.size() == 1; }));
+  REQUIRE(link(a, c));
+  c.client.send(a.key, 9, "from beside", false);
+  CHECK(run_until(loop, [&] { return a.received.size() == 2; }));
+  // To whom there is none, nothing goes.
+  c.client.send(b.key, 10, "lost", true);
+  CHECK(run_until(loop, [&] { return c.sent.size() == 2; }));
+  CHECK(c.sent[1] == std::pair(uint64_t{10}, false));
+  // Whoever goes is told of.
+  b.client.stop();
+  CHECK(run_until(loop, [&] { return !a.linked(b); }));
+  CHECK(a.client.snapshot().streams_open == 1);
+}
+
+TEST_CASE_FIXTURE(Streams, "both call at once and one stream stays") {
+  a.want(b);
+  b.want(a);
+  run_for(loop, 6'000);
+  CHECK(a.linked(b));
+  CHECK(b.linked(a));
+  CHECK(a.peers[b.key] == b.peers[a.key]);
+  CHECK(a.client.snapshot().streams_open == 1);
+  CHECK(b.client.snapshot().streams_open == 1);
+}
+
+TEST_CASE_FIXTURE(Streams, "members of a channel find each other by its address alone") {
+  const auto channel = fresh_channel();
+  a.client.meet({channel}, {});
+  run_for(loop, 200);
+  b.client.meet({channel}, {channel});
+  CHECK(run_until(
+      loop, [&] { return a.linked(b) && b.linked(a); }, 20'000));
+  c.client.meet({channel}, {channel});
+  CHECK(run_until(
+      loop, [&] { return c.linked(a) || c.linked(b); }, 20'000));
+}
+
+TEST_CASE_FIXTURE(Streams,
+                  "a slow reader keeps the sender waiting; much goes through a quick one") {
+  REQUIRE(link(a, b));
+  b.take_received = b.keep_received = false;
+  const Bytes part(512 << 10, 'x');
+  for (uint64_t i = 0; i < 15; ++i) a.client.send(b.key, i, part, false);
+  run_for(loop, 1'000);
+  CHECK(a.sent.size() <= 5);
+  CHECK(b.bytes_received <= 2 << 20);
+  // Gone with what waited: each is told of.
+  a.client.drop(b.key);
+  CHECK(run_until(loop, [&] { return a.sent.size() == 15; }));
+  CHECK(std::count_if(a.sent.begin(), a.sent.end(), [](const auto& s) { return s.second; }) <= 5);
+
+  b.take_received = true;
+  b.bytes_received = 0;
+  REQUIRE(run_until(
+      loop, [&] { return a.linked(b) && b.linked(a); }, 20'000));
+  constexpr uint64_t kBytes = 256 << 20;
+  const auto begin = std::chrono::steady_clock::now();
+  uint64_t offered = 0;
+  a.sent.clear();
+  REQUIRE(run_until(
+      loop,
+      [&] {
+        for (; offered < kBytes && offered < (a.sent.size() + 8) * part.size();
+             offered += part.size())
+          a.client.send(b.key, 100, part, false);
+        return b.bytes_received >= kBytes;
+      },
+      60'000));
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+  MESSAGE("one stream, both ends in one thread: ",
+          static_cast<int>(static_cast<double>(kBytes >> 20) / took.count()), " MiB/s");
+  CHECK(b.bytes_received == kBytes);
+}
+
+TEST_CASE_FIXTURE(Raw, "p2p streams are answered in these forms") {
+  const std::string name = "/x/ptwop/test/" + std::to_string(fresh());
+  CHECK(post("p2p/listen?arg=" + name + "&arg=/ip4/127.0.0.1/tcp/9").status == 200);
+  CHECK(says(post("p2p/listen?arg=" + name + "&arg=/ip4/127.0.0.1/tcp/10"), 500,
+             "listener already registered"));
+  const auto all = kubo::parse_listeners(post("p2p/ls").body);
+  REQUIRE(all.ok());
+  const auto found = std::find_if(all->begin(), all->end(),
+                                  [&](const auto& each) { return each.protocol == name; });
+  REQUIRE(found != all->end());
+  CHECK(found->target == "/ip4/127.0.0.1/tcp/9");
+  CHECK(found->listen == "/p2p/" + *kubo::parse_peer_id(post("id").body));
+  CHECK(says(post("p2p/close?protocol=" + name + "&target-address=/ip4/127.0.0.1/tcp/8"), 200,
+             "0\n"));
+  CHECK(says(post("p2p/close?protocol=" + name + "&target-address=/ip4/127.0.0.1/tcp/9"), 200,
+             "1\n"));
+  const auto peers = kubo::parse_swarm_peers(post("swarm/peers?identify=true").body);
+  REQUIRE(peers.ok());
+  REQUIRE_FALSE(peers->empty());
+  CHECK((*peers)[0].streams);
+  CHECK(kubo::is_address_of((*peers)[0].address, (*peers)[0].peer));
+  const std::string absent = fresh_channel().text();
+  CHECK(says(post("routing/provide?arg=" + absent), 500, "not found locally, cannot provide"));
+  CHECK(
+      kubo::parse_providers(post("routing/findprovs?num-providers=16&arg=" + absent).body).empty());
 }

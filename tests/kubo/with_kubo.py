@@ -2,7 +2,8 @@
 """with_kubo.py COMMAND…: runs a command beside real Kubo nodes.
 
 PTWOP_TEST_KUBO_A and _B name two connected ones, PTWOP_TEST_KUBO_CLOSED a third one on a unix socket,
-with pubsub off, that asks for the secret `bearer:open sesame`.
+with pubsub
+and p2p streams off, that asks for the secret `bearer:open sesame`.
 
 Exits as the command does; 77 (skipped) where there is no ipfs, 1 in that case under CI.
 """
@@ -33,6 +34,7 @@ def main():
     try:
         for name in ("a", "b", "closed"):
             nodes.append(kubo_nodes.KuboNode(binary, folder / name, pubsub=name != "closed"))
+        nodes[2].config("Experimental.Libp2pStreamMounting", False)
         nodes[2].config("Addresses.API", f"/unix{folder}/closed/api.sock")
         secret = {"AuthSecret": "bearer:open sesame", "AllowedPaths": ["/api/v0"]}
         nodes[2].config("API.Authorizations", {"test": secret})

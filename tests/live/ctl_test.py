@@ -649,7 +649,7 @@ class Fakes(Folder):
     HEALTHY = {
         "system.ready": {"ready": True, "reason": ""},
         "system.info": {"version": "0.1.0", "identity": "did:key:me", "uptime_s": 1, "channels": 1, "outbox": 0, "data": "/",
-                        "kubo": {"state": "connected", "version": "0.43.0", "peer_id": "p", "pubsub": True}},
+                        "kubo": {"state": "connected", "version": "0.43.0", "peer_id": "p", "pubsub": True, "streams": True}},
         "system.stats": {"refused": {}, "queues": {}},
         "channel.list": {"channels": [{"name": "n", "address": "/ptwop/b"}]},
         "channel.members": {"members": [{"id": "did:key:me", "role": "admin", "since_ms": 1}, {"id": "y", "role": "read", "since_ms": 1}]},
@@ -680,8 +680,9 @@ class Fakes(Folder):
     def test_doctor(self):
         self.doctor([])
         kubo = self.HEALTHY["system.info"]["kubo"]
-        off = self.HEALTHY["system.info"] | {"kubo": kubo | {"pubsub": False}}
+        off = self.HEALTHY["system.info"] | {"kubo": kubo | {"pubsub": False, "streams": False}}
         self.doctor(["pubsub"], **{"system.info": off})
+        self.doctor([], **{"system.info": off | {"kubo": kubo | {"pubsub": False}}})
         stuck = self.HEALTHY["system.info"] | {"outbox": 7}
         self.doctor(["outbox"], **{"system.info": stuck})
         self.doctor(["peers"], **{"channel.info": self.info(peers=[])})

@@ -70,7 +70,7 @@ void Replica::open(Reopened how, bool first) {
   mono_base_ms_ = entropy_.below(1'000'000);
   if (!first) world_.checker_->on_opened(index_, how);
   engine_ =
-      std::make_unique<engine::Engine>(engine::Ports{disk_, *this, *this, *this, *this},
+      std::make_unique<engine::Engine>(engine::Ports{disk_, *this, *this, *this, *this, this},
                                        std::move(*access::Identity::from_seed(identity_.seed())));
   if (const auto opened = engine_->open(from_backup); !opened) {
     if (!disk_.faulted() && !disk_.dead())
@@ -89,6 +89,7 @@ void Replica::open(Reopened how, bool first) {
 
 void Replica::end(bool machine_stops) {
   if (engine_) fetched += engine_->stats().nodes_fetched;
+  world_.streams_->end(index_, false);
   engine_.reset();
   topics.clear();
   ++generation;
@@ -111,9 +112,14 @@ void Replica::turn() {
 void Replica::look_at_kubo(bool reset) {
   if (!engine_) return;
   const bool down = world_.condition(Act::kubo_down, index_).has_value();
-  const engine::KuboState state{!down, !down && !world_.condition(Act::pubsub_off, index_)};
+  const engine::KuboState state{!down, !down && !world_.condition(Act::pubsub_off, index_) &&
+                                           !world_.streams_->pubsub_off(index_)};
   if (!reset && state.connected == kubo_state_.connected && state.pubsub == kubo_state_.pubsub)
     return;
+  if (!reset && state.connected != kubo_state_.connected && world_.streams_->on(index_)) {
+    if (!state.connected) world_.streams_->end(index_, true);
+    engine_->on_streams(state.connected, state.connected ? fmt::format("kubo{}", index_) : "");
+  }
   if (reset) engine_->on_kubo({});
   engine_->on_kubo(state);
   kubo_state_ = state;
@@ -129,6 +135,61 @@ void Replica::deliver(const ipld::Cid& channel, const std::string& from, const B
   if (restored && engine_->stats().refused == refused)
     world_.checker_->on_heard(index_, channel, message);
   touch();
+}
+
+void Replica::on_peer(const list::PublicKey& peer, bool is_up, const Bytes& binding) {
+  engine_->on_peer(peer, is_up, binding);
+  touch();
+}
+
+void Replica::on_sent(const list::PublicKey& peer, uint64_t ticket, bool ok) {
+  engine_->on_sent(peer, ticket, ok);
+  touch();
+}
+
+void Replica::hear(const list::PublicKey& peer, const Bytes& bytes) {
+  const bool restored = world_.checker_->was_restored(index_);
+  const auto refused =
+      restored ? engine_->stats().refused : decltype(engine::EngineStats::refused){};
+  engine_->on_peer_message(peer, bytes);
+  Bytes covered;
+  const BytesView message = bytes.starts_with('c') ? BytesView(bytes).substr(17) : BytesView();
+  if (restored && engine_->stats().refused == refused)
+    if (const auto read = sync::decode(message, covered))
+      world_.checker_->on_heard(index_, read->channel, message);
+  touch();
+}
+
+void Replica::want(std::vector<engine::PeerAddress> peers) {
+  if (!disk_.dead()) world_.streams_->want(index_, std::move(peers));
+}
+
+void Replica::meet(std::vector<ipld::Cid> channels, std::vector<ipld::Cid> sought) {
+  if (!disk_.dead()) world_.streams_->meet(index_, std::move(channels), std::move(sought));
+}
+
+void Replica::send(const list::PublicKey& to, uint64_t ticket, Bytes bytes, bool) {
+  if (disk_.dead()) return;
+  if (bytes.starts_with('c')) {
+    const BytesView message = BytesView(bytes).substr(17);
+    Bytes covered;
+    const auto read = sync::decode(message, covered);
+    if (!read) return world_.checker_->fail("messages", "what goes over a stream is no message");
+    world_.checker_->on_published(index_, read->channel, message);
+    const uint64_t hash = std::hash<std::string_view>()(message);
+    if (std::exchange(last_said_, hash) != hash) ++sent;  // one to many counts once
+    ++world_.messages_;
+    world_.stir(hash);
+    world_.trace([&] {
+      return fmt::format("{} {} says over a stream {}", world_.stamp(), index_,
+                         world_.shown(message));
+    });
+  }
+  world_.streams_->send(index_, to, ticket, std::move(bytes));
+}
+
+void Replica::drop(const list::PublicKey& peer) {
+  if (!disk_.dead()) world_.streams_->drop(index_, peer);
 }
 
 uint64_t Replica::mono_ms() const { return mono_base_ms_ + world_.now_ms_; }
@@ -268,6 +329,7 @@ World::World(const Plan& plan, bool tracing)
   }
   checker_ = std::make_unique<Checker>(std::move(subjects));
   hostile_ = std::make_unique<Hostile>(*this, mix(plan.seed, 99));
+  streams_ = std::make_unique<Streams>(*this, plan.replicas, mix(plan.seed, 98));
 }
 
 World::~World() = default;
@@ -356,9 +418,9 @@ void World::check_bounds() {
     most("lists awaited", stats.awaited, kAwaitedMax * channels);
     most("strays", stats.strays, kStraysMax * channels);
     most("lists asked for", stats.wanted, kWantedMax * channels);
-    // Two enemies; and each peer speaks for itself and through its Kubo.
+    // Two enemies; and each peer speaks for itself, through its Kubo, and over its stream.
     most("peers", stats.peers, (replicas_.size() + 2) * channels);
-    most("accounts", stats.accounts, 2 * (replicas_.size() + 2) * channels);
+    most("accounts", stats.accounts, 3 * (replicas_.size() + 2) * channels);
     most("positions of peers", stats.told, lists + stats.wanted + kToldMax);
   }
   Random random(mix(plan_.seed, now_ms_));
@@ -425,6 +487,7 @@ void World::set_up() {
       creator.grant(fmt::format("c{}", c), hostile_->member().did(), "write", [](const auto&) {});
   }
   for (const Action& action : plan_.actions) at(action.at_ms, [this, &action] { act(action); });
+  streams_->look();
 }
 
 // The faults end: everybody who will ever come back is back, and hears everybody.

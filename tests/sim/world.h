@@ -14,13 +14,14 @@
 #include "engine/engine.h"
 #include "hostile.h"
 #include "plan.h"
+#include "streams.h"
 
 namespace ptwop::sim {
 
 class World;
 
 /// One replica, over all its lives.
-class Replica : engine::Gossip, engine::BlockStore, Clock, Entropy {
+class Replica : engine::Gossip, engine::BlockStore, engine::PeerStream, Clock, Entropy {
  public:
   Replica(World& world, size_t index, uint64_t seed);
   ~Replica() override;
@@ -39,6 +40,10 @@ class Replica : engine::Gossip, engine::BlockStore, Clock, Entropy {
   /// Kubo is there or not, as the conditions of the moment say.
   void look_at_kubo(bool reset = false);
   void deliver(const ipld::Cid& channel, const std::string& from, const Bytes& message);
+  // What its streams bring.
+  void on_peer(const list::PublicKey& peer, bool is_up, const Bytes& binding);
+  void on_sent(const list::PublicKey& peer, uint64_t ticket, bool ok);
+  void hear(const list::PublicKey& peer, const Bytes& message);
 
   uint64_t wall_ms() const override;
   uint64_t mono_ms() const override;
@@ -75,6 +80,10 @@ class Replica : engine::Gossip, engine::BlockStore, Clock, Entropy {
   void unpin(const ipld::Cid& cid) override {
     if (!disk_.dead() && kubo_state_.connected) pins.unpin(cid);
   }
+  void want(std::vector<engine::PeerAddress> peers) override;
+  void meet(std::vector<ipld::Cid> channels, std::vector<ipld::Cid> sought) override;
+  void send(const list::PublicKey& to, uint64_t ticket, Bytes message, bool urgent) override;
+  void drop(const list::PublicKey& peer) override;
   /// Something else than this block, if Kubo lies now: cut short, bent, or another one.
   Bytes as_told(const Bytes& block);
   /// Kubo answers: late, twice, or only once it has broken the connection.
@@ -88,6 +97,7 @@ class Replica : engine::Gossip, engine::BlockStore, Clock, Entropy {
   Disk disk_;
   std::unique_ptr<engine::Engine> engine_;
   engine::KuboState kubo_state_;
+  uint64_t last_said_ = 0;  ///< Hash of the message that was last sent over a stream.
   int64_t offset_ms_ = 0, drift_ppm_ = 0;
   uint64_t drift_since_ms_ = 0;
   uint64_t mono_base_ms_;
@@ -114,6 +124,7 @@ class World {
  private:
   friend class Replica;
   friend class Hostile;
+  friend class Streams;
   static constexpr size_t kNobody = SIZE_MAX;
   struct Event {
     uint64_t at_ms, order;
@@ -205,6 +216,7 @@ class World {
   std::vector<std::unique_ptr<Replica>> replicas_;
   std::unique_ptr<Checker> checker_;
   std::unique_ptr<Hostile> hostile_;
+  std::unique_ptr<Streams> streams_;
   std::vector<Condition> conditions_;
   std::vector<ipld::Cid> channels_;
   std::vector<Write> writes_;

@@ -120,6 +120,7 @@ void FakeKubo::Node::close() {
   tcp.close(ignored);
   local.close(ignored);
   for (auto& session : std::exchange(sessions, {})) session->close();
+  p2p_end();
 }
 
 FakeNet::FakeNet(asio::io_context& loop, uint64_t seed)
@@ -148,6 +149,9 @@ void FakeKubo::start() {
   if (!node_->up) node_->listen();
 }
 void FakeKubo::collect_garbage() { node_->collect_garbage(); }
+void FakeKubo::cut_streams() {
+  for (const auto& stream : std::set(node_->p2p_streams)) stream->close();
+}
 bool FakeKubo::has_block(const std::string& cid) const { return node_->find(cid) != nullptr; }
 size_t FakeKubo::requests() const { return node_->requests; }
 size_t FakeKubo::connections() const { return node_->connections; }

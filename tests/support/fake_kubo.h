@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/bytes.h"
 
@@ -23,6 +24,10 @@ struct Faults {
   double cut = 0;                ///< The connection ends in the middle of the answer.
   bool hang = false;             ///< No answer at all.
   bool pubsub_off = false;
+  bool streams_off = false;
+  std::vector<std::string> providers;  ///< routing/findprovs names these, whatever is asked.
+  bool alone = false;                  ///< swarm/peers shows nobody.
+  bool stall = false;                  ///< p2p streams pass nothing on.
   bool wrong_bytes = false;   ///< block/get gives other bytes; block/put names another CID.
   bool garbage = false;       ///< Good status, nonsense for a body.
   std::string authorization;  ///< The header that is asked for: "Bearer …". Empty: none.
@@ -60,6 +65,8 @@ class FakeKubo {
   void start();
   /// Forgets what is not pinned, as `ipfs repo gc`.
   void collect_garbage();
+  /// Ends all p2p streams that touch this node; it goes on listening.
+  void cut_streams();
   bool has_block(const std::string& cid) const;
   size_t requests() const;     ///< Answered or not, since it was made.
   size_t connections() const;  ///< Accepted since it was made.

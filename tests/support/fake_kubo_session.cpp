@@ -130,12 +130,16 @@ struct Session final : Connection, std::enable_shared_from_this<Session> {
     if (owner->faults.garbage) return good("{\"nonsense\":[[[]]}\n\x01");
     using Handler = void (Session::*)(FakeKubo::Node&, const Request&);
     static const std::map<std::string, Handler> kHandlers = {
-        {"version", &Session::version},       {"id", &Session::id},
-        {"block/put", &Session::block_put},   {"block/get", &Session::block_get},
-        {"pin/add", &Session::pin_add},       {"pin/update", &Session::pin_update},
-        {"pin/rm", &Session::pin_rm},         {"pin/ls", &Session::pin_ls},
-        {"pubsub/ls", &Session::pubsub_ls},   {"pubsub/pub", &Session::pubsub_pub},
-        {"pubsub/sub", &Session::pubsub_sub}, {"repo/gc", &Session::repo_gc}};
+        {"version", &Session::version},         {"id", &Session::id},
+        {"block/put", &Session::block_put},     {"block/get", &Session::block_get},
+        {"pin/add", &Session::pin_add},         {"pin/update", &Session::pin_update},
+        {"pin/rm", &Session::pin_rm},           {"pin/ls", &Session::pin_ls},
+        {"pubsub/ls", &Session::pubsub_ls},     {"pubsub/pub", &Session::pubsub_pub},
+        {"pubsub/sub", &Session::pubsub_sub},   {"repo/gc", &Session::repo_gc},
+        {"p2p/ls", &Session::p2p_ls},           {"p2p/listen", &Session::p2p_listen},
+        {"p2p/forward", &Session::p2p_forward}, {"p2p/close", &Session::p2p_close},
+        {"swarm/peers", &Session::swarm_peers}, {"swarm/connect", &Session::swarm_connect},
+        {"routing/provide", &Session::provide}, {"routing/findprovs", &Session::find_providers}};
     auto found = kHandlers.find(request.path);
     if (found == kHandlers.end()) return plain(404, "Not Found", "404 page not found\n");
     (this->*found->second)(*owner, request);
@@ -352,6 +356,75 @@ struct Session final : Connection, std::enable_shared_from_this<Session> {
     auto byte = std::make_shared<char>();
     socket.async_read_some(asio::buffer(byte.get(), 1),
                            [self = shared_from_this(), byte](auto, size_t) { self->close(); });
+  }
+
+  bool p2p_is_on(FakeKubo::Node& owner) {
+    if (owner.faults.streams_off) error("libp2p stream mounting not enabled");
+    return !owner.faults.streams_off;
+  }
+  void p2p_outcome(const std::string& complaint) {
+    complaint.empty() ? good("") : error(complaint);
+  }
+  void p2p_ls(FakeKubo::Node& owner, const Request&) {
+    if (!p2p_is_on(owner)) return;
+    std::string all;
+    for (const auto& each : owner.p2p)
+      all += (all.empty() ? "" : ",") + ("{\"Protocol\":\"" + each->protocol) +
+             "\",\"ListenAddress\":\"" + each->listen + "\",\"TargetAddress\":\"" + each->target +
+             "\"}";
+    good("{\"Listeners\":" + (all.empty() ? "null" : "[" + all + "]") + "}\n");
+  }
+  void p2p_listen(FakeKubo::Node& owner, const Request& request) {
+    const auto args = request.all("arg");
+    if (args.size() != 2)
+      return plain(400, "Bad Request", "argument \"target-address\" is required\n");
+    if (p2p_is_on(owner)) p2p_outcome(owner.p2p_listen(args[0], args[1]));
+  }
+  void p2p_forward(FakeKubo::Node& owner, const Request& request) {
+    const auto args = request.all("arg");
+    if (args.size() != 3)
+      return plain(400, "Bad Request", "argument \"target-address\" is required\n");
+    if (p2p_is_on(owner)) p2p_outcome(owner.p2p_forward(args[0], args[1], args[2]));
+  }
+  void p2p_close(FakeKubo::Node& owner, const Request& request) {
+    if (!p2p_is_on(owner)) return;
+    const auto fits = [&](const char* name, const std::string& value) {
+      const std::string wanted = request.one(name);
+      return wanted.empty() || wanted == value;
+    };
+    const size_t closed = std::erase_if(owner.p2p, [&](const auto& each) {
+      return fits("protocol", each->protocol) && fits("listen-address", each->listen) &&
+             fits("target-address", each->target);
+    });
+    good(std::to_string(closed) + "\n");
+  }
+  void swarm_peers(FakeKubo::Node& owner, const Request& request) {
+    std::string all;
+    owner.each_reachable([&](FakeKubo::Node& other) {
+      if (&other == &owner || owner.faults.alone) return;
+      const bool told = request.one("identify") == "true" && !other.faults.streams_off;
+      all += (all.empty() ? "" : ",") +
+             ("{\"Addr\":\"/ip4/127.0.0.1/tcp/4001\",\"Peer\":\"" + other.peer_id) +
+             "\",\"Identify\":{\"ID\":\"\",\"Addresses\":null,\"Protocols\":" +
+             (told ? "[\"/ipfs/ping/1.0.0\",\"/x/\"]" : "null") + "}}";
+    });
+    good("{\"Peers\":" + (all.empty() ? "null" : "[" + all + "]") + "}\n");
+  }
+  void swarm_connect(FakeKubo::Node&, const Request& request) {
+    good("{\"Strings\":[\"connect " + request.one("arg") + " success\"]}\n");
+  }
+  void provide(FakeKubo::Node& owner, const Request& request) {
+    const std::string cid = request.one("arg");
+    if (!owner.find(cid)) return error("block " + cid + " not found locally, cannot provide");
+    good("");
+  }
+  // As with Routing.Type none: nobody is found, unless a test names somebody.
+  void find_providers(FakeKubo::Node& owner, const Request&) {
+    std::string lines;
+    for (const std::string& id : owner.faults.providers)
+      lines += "{\"Extra\":\"\",\"ID\":\"\",\"Responses\":[{\"Addrs\":[],\"ID\":\"" + id +
+               "\"}],\"Type\":4}\n";
+    good(lines);
   }
 
   void stream_line(const std::string& wanted, BytesView line) override {

@@ -8,6 +8,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <random>
 #include <set>
 #include <string>
@@ -26,6 +27,18 @@ class Connection {
   virtual void close() = 0;
   /// Sends the line if this is a stream of that pubsub topic (any topic where it is empty).
   virtual void stream_line(const std::string& topic, BytesView line) = 0;
+};
+
+/// One entry of p2p/ls: of p2p/listen, or of p2p/forward where there is an acceptor.
+struct P2pListener {
+  std::string protocol, listen, target;
+  std::optional<boost::asio::ip::tcp::acceptor> acceptor;
+};
+
+class P2pStream {
+ public:
+  virtual ~P2pStream() = default;
+  virtual void close() = 0;
 };
 
 struct NetState {
@@ -78,6 +91,14 @@ struct FakeKubo::Node : std::enable_shared_from_this<FakeKubo::Node> {
   std::map<std::string, Bytes> blocks;
   std::set<std::string> pins;
   std::set<std::shared_ptr<Connection>> sessions;
+
+  // Each gives what Kubo complains of; empty when all is well.
+  std::string p2p_listen(const std::string& protocol, const std::string& target);
+  std::string p2p_forward(const std::string& protocol, const std::string& listen,
+                          const std::string& target);
+  void p2p_end();
+  std::vector<std::shared_ptr<P2pListener>> p2p;
+  std::set<std::shared_ptr<P2pStream>> p2p_streams;
 };
 
 /// Begins to answer what comes in over the socket.

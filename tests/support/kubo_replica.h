@@ -35,9 +35,9 @@ struct KuboReplica {
     std::string from;
     Bytes data;
   };
-  KuboReplica(boost::asio::io_context& io, kubo::Options options)
+  KuboReplica(boost::asio::io_context& io, kubo::Options options, bool start = true)
       : loop(io), client(io, std::move(options), events()) {
-    client.start();
+    if (start) client.start();
   }
 
   kubo::Events events() {
@@ -51,6 +51,18 @@ struct KuboReplica {
     out.on_block = [this](const ipld::Cid& cid, Result<Bytes> block) {
       blocks[cid].push_back(std::move(block));
       ++blocks_told;
+    };
+    out.on_peer = [this](const list::PublicKey& peer, bool up, Bytes binding) {
+      peers[peer] = binding;
+      peer_news.emplace_back(peer, up);
+    };
+    out.on_peer_message = [this](const list::PublicKey&, uint64_t link, Bytes message) {
+      bytes_received += message.size();
+      if (keep_received) received.push_back(message);
+      if (take_received) client.consumed(link, message.size());
+    };
+    out.on_sent = [this](const list::PublicKey&, uint64_t ticket, bool ok) {
+      sent.emplace_back(ticket, ok);
     };
     return out;
   }
@@ -72,6 +84,16 @@ struct KuboReplica {
       return fail(Code::internal, "no outcome");
     return blocks[cid].back();
   }
+  /// Begins to have streams, as somebody new.
+  const list::PublicKey& open_streams();
+  /// Wants one to it, as its own replica says where it is.
+  void want(const KuboReplica& other) {
+    client.want({{other.key, other.client.snapshot().peer_id, ""}});
+  }
+  bool linked(const KuboReplica& other) const {
+    const auto found = peers.find(other.key);
+    return found != peers.end() && !found->second.empty();
+  }
   size_t count(const ipld::Cid& channel, const Bytes& data) const {
     size_t found = 0;
     for (const auto& message : messages)
@@ -87,6 +109,14 @@ struct KuboReplica {
   std::map<ipld::Cid, std::vector<Result<Bytes>>> blocks;
   size_t blocks_told = 0;
   uint64_t last_ticket = 0;
+  // Streams
+  list::PublicKey key;
+  std::map<list::PublicKey, Bytes> peers;  ///< What the session is bound to; empty: it is gone.
+  std::vector<std::pair<list::PublicKey, bool>> peer_news;
+  std::vector<Bytes> received;
+  uint64_t bytes_received = 0;
+  bool keep_received = true, take_received = true;
+  std::vector<std::pair<uint64_t, bool>> sent;
   kubo::Client client;
 };
 

@@ -48,6 +48,8 @@ void render_info(json::Writer& w, const engine::ChannelInfo& info) {
         .number(peer.last_seen_ms)
         .key("clock_lead_ms")
         .number(peer.clock_lead_ms)
+        .key("lane")
+        .string(peer.stream ? "stream" : "pubsub")
         .end_object();
   w.end_array().key("epoch").number(info.epoch).key("missing").number(info.missing).key("root");
   text_or_null(w, info.root);

@@ -28,6 +28,11 @@ std::string info_head(const Backend& backend) {
     w.boolean(*kubo.pubsub);
   else
     w.null();
+  w.key("streams");
+  if (kubo.connected && kubo.streams)
+    w.boolean(*kubo.streams);
+  else
+    w.null();
   w.key("trouble");
   text_or_null(w, backend.kubo_trouble ? backend.kubo_trouble() : "").end_object();
   w.key("work");
@@ -73,7 +78,13 @@ void refused_group(json::Writer& w, const Stats& rpc, uint64_t kubo,
   w.end_object();
 }
 
-std::string render_stats(const Stats& rpc, uint64_t kubo_refused, uint64_t messages_dropped,
+/// What was counted outside of the engine.
+struct Outside {
+  uint64_t kubo_refused = 0, messages_dropped = 0, streams_open = 0;
+  std::map<std::string, uint64_t> streams_refused;
+};
+
+std::string render_stats(const Stats& rpc, const Outside& outside,
                          const engine::EngineStats& engine) {
   std::string out;
   json::Writer w(out);
@@ -82,14 +93,23 @@ std::string render_stats(const Stats& rpc, uint64_t kubo_refused, uint64_t messa
         {{"total", rpc.requests}, {"notifications", rpc.notifications}, {"batches", rpc.batches}});
   group(w, "writes",
         {{"operations", engine.writes}, {"nodes", engine.nodes_written}, {"turns", engine.turns}});
-  refused_group(w, rpc, kubo_refused, engine);
+  refused_group(w, rpc, outside.kubo_refused, engine);
   group(w, "messages",
         {{"sent", engine.messages_sent},
          {"received", engine.messages_received},
          {"nodes", engine.nodes_received},
-         {"dropped", messages_dropped}});
+         {"dropped", outside.messages_dropped}});
   group(w, "blocks", {{"put", engine.blocks_put}, {"fetched", engine.blocks_fetched}});
   group(w, "bytes", {{"sent", engine.bytes_sent}, {"received", engine.bytes_received}});
+  uint64_t refused = 0;
+  for (const auto& [kind, count] : outside.streams_refused) refused += count;
+  group(w, "streams",
+        {{"open", outside.streams_open},
+         {"refused", refused},
+         {"messages_sent", engine.stream_messages_sent},
+         {"messages_received", engine.stream_messages_received},
+         {"bytes_sent", engine.stream_bytes_sent},
+         {"bytes_received", engine.stream_bytes_received}});
   group(w, "queues",
         {{"connections", rpc.connections},
          {"in_flight", rpc.in_flight},
@@ -157,10 +177,15 @@ Result<void> system_ready(Request& request) {
 
 Result<void> system_stats(Request& request) {
   const auto count = [](const std::function<uint64_t()>& of) { return of ? of() : 0; };
+  const Backend& backend = request.backend;
+  Outside outside{count(backend.kubo_refused),
+                  count(backend.messages_dropped),
+                  count(backend.streams_open),
+                  {}};
+  if (backend.streams_refused) outside.streams_refused = backend.streams_refused();
   request.backend.submit(
-      [later = request.later(), rpc = request.stats, kubo = count(request.backend.kubo_refused),
-       dropped = count(request.backend.messages_dropped)](engine::Engine& engine) {
-        later.result(render_stats(rpc, kubo, dropped, engine.stats()));
+      [later = request.later(), rpc = request.stats, outside](engine::Engine& engine) {
+        later.result(render_stats(rpc, outside, engine.stats()));
       });
   return {};
 }

@@ -25,7 +25,7 @@ Facts healthy() {
   facts.overview.ready = parsed(R"({"ready":true,"reason":""})");
   facts.overview.info = parsed(R"({"version":")" PTWOP_VERSION
                                R"(","identity":"did:key:me","uptime_s":5,"outbox":0,"channels":1,
-      "kubo":{"state":"connected","version":"0.43.0","peer_id":"12D3","pubsub":true}})");
+      "kubo":{"state":"connected","version":"0.43.0","peer_id":"12D3","pubsub":true,"streams":true}})");
   facts.overview.stats = parsed(R"({"refused":{},"queues":{}})");
   facts.overview.channels = {parsed(
       R"({"name":"notes","address":"/ptwop/b1","type":"kv","nodes":3,"readable":true,"writable":true,
@@ -85,6 +85,21 @@ TEST_CASE("each thing that is wrong is found, with a remedy") {
         R"({"version":")" PTWOP_VERSION
         R"(","outbox":0,"kubo":{"state":"connected","version":"1","peer_id":"p","pubsub":false}})");
     CHECK(problems(facts) == "pubsub");
+    facts.overview.info = parsed(
+        R"({"version":")" PTWOP_VERSION
+        R"(","outbox":0,"kubo":{"state":"connected","version":"1","peer_id":"p","pubsub":false,"streams":true}})");
+    CHECK(problems(facts).empty());
+  }
+  SUBCASE("no streams are no problem, but are said") {
+    facts.overview.info = parsed(
+        R"({"version":")" PTWOP_VERSION
+        R"(","outbox":0,"kubo":{"state":"connected","version":"1","peer_id":"p","pubsub":true,"streams":false}})");
+    CHECK(problems(facts).empty());
+    const auto findings = examine(facts);
+    const auto said = std::ranges::find(findings, "streams", &Finding::check);
+    REQUIRE(said != findings.end());
+    CHECK(said->verdict == Verdict::note);
+    CHECK(said->remedy.find("Libp2pStreamMounting") != std::string::npos);
   }
   SUBCASE("a clock that is off") {
     change(

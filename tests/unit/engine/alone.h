@@ -43,7 +43,7 @@ class Disk : public MemoryStore {
   std::vector<std::string>& log_;
 };
 
-class Alone : engine::Gossip, engine::BlockStore, Clock, Entropy {
+class Alone : engine::Gossip, engine::BlockStore, engine::PeerStream, Clock, Entropy {
  public:
   std::vector<std::string> log;  ///< "durable", "commit", "publish", "put", "answer", …
   Disk disk{log};
@@ -52,6 +52,16 @@ class Alone : engine::Gossip, engine::BlockStore, Clock, Entropy {
   std::vector<std::pair<uint64_t, std::vector<engine::Block>>> puts;
   std::vector<ipld::Cid> gets;
   std::vector<std::pair<ipld::Cid, ipld::Cid>> pins;  ///< What is released, and what is pinned.
+  struct Streamed {
+    list::PublicKey to;
+    uint64_t ticket;
+    Bytes message;
+    bool urgent;
+  };
+  std::vector<Streamed> streamed;           ///< What was sent over streams.
+  std::vector<engine::PeerAddress> wanted;  ///< Who is to be reached by one…
+  std::vector<ipld::Cid> met, sought;       ///< …and where members find us, and we them.
+  std::vector<list::PublicKey> dropped;
   access::Identity creator = std::move(*access::Identity::from_seed(Bytes(32, 'c')));
   access::Manifest manifest;
   Bytes manifest_block;
@@ -61,7 +71,7 @@ class Alone : engine::Gossip, engine::BlockStore, Clock, Entropy {
 
   void start() {
     engine =
-        std::make_unique<engine::Engine>(engine::Ports{disk, *this, *this, *this, *this},
+        std::make_unique<engine::Engine>(engine::Ports{disk, *this, *this, *this, *this, this},
                                          std::move(*access::Identity::from_seed(Bytes(32, 'm'))));
     REQUIRE(engine->open().ok());
     engine->on_kubo({true, true});
@@ -122,6 +132,25 @@ class Alone : engine::Gossip, engine::BlockStore, Clock, Entropy {
     m.signature = sender.sign("message", sync::encode_unsigned(m));
     engine->on_message(manifest.cid, "peer", sync::encode_signed(m));
   }
+  /// The creator's message over its stream, which `binding` binds.
+  Bytes over_stream(decltype(sync::Message::body) body, const Bytes& binding) {
+    sync::Message m;
+    m.channel = manifest.cid;
+    m.sender = creator.key();
+    m.boot = 5;
+    m.count = ++counts_;
+    m.body = std::move(body);
+    m.signature = creator.sign("message", sync::encode_unsigned(m));
+    return "c" + tag(binding, creator.key(), manifest.cid) + sync::encode_signed(m);
+  }
+  static Bytes tag(const Bytes& binding, const list::PublicKey& sender, const ipld::Cid& channel) {
+    return ipld::sha256(binding + Bytes(sender.view()) + Bytes(channel.bytes())).substr(0, 16);
+  }
+  static Bytes hello(bool pubsub, const Bytes& tags) {
+    ipld::CborWriter w;
+    w.map(2).key("pubsub").boolean(pubsub).key("channels").bytes(tags);
+    return "h" + w.take();
+  }
   void deliver(const std::vector<list::Node>& nodes) {
     sync::Nodes body;
     for (const list::Node& n : nodes) body.nodes.push_back(list::encode(n));
@@ -177,6 +206,17 @@ class Alone : engine::Gossip, engine::BlockStore, Clock, Entropy {
     log.push_back("unpin");
     pins.emplace_back(cid, ipld::Cid{});
   }
+
+  void want(std::vector<engine::PeerAddress> peers) override { wanted = std::move(peers); }
+  void meet(std::vector<ipld::Cid> channels, std::vector<ipld::Cid> seek) override {
+    met = std::move(channels);
+    sought = std::move(seek);
+  }
+  void send(const list::PublicKey& to, uint64_t ticket, Bytes message, bool urgent) override {
+    log.push_back("stream");
+    streamed.push_back({to, ticket, std::move(message), urgent});
+  }
+  void drop(const list::PublicKey& peer) override { dropped.push_back(peer); }
 
   std::mt19937_64 random_{1};
   uint64_t counts_ = 0;

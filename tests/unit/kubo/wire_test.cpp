@@ -109,3 +109,37 @@ TEST_CASE("a line that is too long ends the stream, whether it ends or not") {
   CHECK(splitter.feed("4", ignore));
   CHECK_FALSE(splitter.feed("5", ignore));
 }
+
+TEST_CASE("what Kubo says of p2p streams and peers") {
+  const auto all = kubo::parse_listeners(
+      R"({"Listeners":[{"Protocol":"/x/a","ListenAddress":"/p2p/1","TargetAddress":"/ip4/127.0.0.1/tcp/5"},{"Protocol":"/x/b"},7]})");
+  REQUIRE(all.ok());
+  REQUIRE(all->size() == 1);
+  CHECK((*all)[0].protocol == "/x/a");
+  CHECK((*all)[0].target == "/ip4/127.0.0.1/tcp/5");
+  CHECK(kubo::parse_listeners(R"({"Listeners":null})")->empty());
+  for (const char* bad : {"", "{}", R"({"Listeners":3})", "404 page not found"})
+    CHECK_FALSE(kubo::parse_listeners(bad).ok());
+
+  // Where it listens, rather than the port it happened to call from.
+  const auto peers = kubo::parse_swarm_peers(
+      R"({"Peers":[{"Addr":"/ip4/1.2.3.4/tcp/50000","Peer":"Qm1","Identify":{"Addresses":["/ip4/127.0.0.1/tcp/4001/p2p/Qm1","/ip4/1.2.3.4/tcp/4001/p2p/Qm1","/ip4/1.2.3.4/tcp/4001/p2p/Qm2"],"Protocols":["/ipfs/ping/1.0.0","/x/"]}},
+          {"Addr":"/ip4/1.2.3.4/tcp/1?arg=x","Peer":"Qm2","Identify":{"Addresses":null,"Protocols":null}},
+          {"Addr":"/ip4/1.2.3.4/tcp/1","Peer":"Qm&2"}]})");
+  REQUIRE(peers.ok());
+  REQUIRE(peers->size() == 2);
+  CHECK((*peers)[0].address == "/ip4/1.2.3.4/tcp/4001/p2p/Qm1");
+  CHECK((*peers)[0].streams);
+  CHECK((*peers)[1].address.empty());
+  CHECK_FALSE((*peers)[1].streams);
+
+  CHECK(kubo::parse_providers("{\"Type\":4,\"Responses\":[{\"ID\":\"Qm1\"},{\"ID\":\"../x\"}]}\n"
+                              "{\"Type\":0,\"Responses\":null}\nnonsense\n"
+                              "{\"Responses\":[{\"ID\":\"Qm2\"}]}") ==
+        std::vector<std::string>{"Qm1", "Qm2"});
+  CHECK(kubo::loopback_port("/ip4/127.0.0.1/tcp/65535") == 65535);
+  for (const char* bad :
+       {"/ip4/127.0.0.1/tcp/65536", "/ip4/127.0.0.1/tcp/", "/ip4/127.0.0.1/tcp/1x",
+        "/ip4/10.0.0.1/tcp/1", "/ip4/127.0.0.1/tcp/1/quic", "/unix/x"})
+    CHECK(kubo::loopback_port(bad) == 0);
+}
