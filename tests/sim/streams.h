@@ -40,7 +40,7 @@ class Streams {
   };
   struct Link {
     uint64_t id;
-    bool told[2] = {};  ///< The lower number knows that it is there, and the higher.
+    bool told[2] = {};              ///< The lower number knows that it is there, and the higher.
     std::deque<Message> on_way[2];  ///< From the lower number, and from the higher.
   };
   using Pair = std::pair<size_t, size_t>;
