@@ -24,7 +24,8 @@ constexpr std::array kExtras = {
     Extra{"status", "status", "One screen: identity, Kubo, channels, peers, what is pending", ""},
     Extra{"doctor", "doctor",
           "Look for what keeps replicas from syncing, with a remedy for each finding",
-          "Checks the daemon and its socket, Kubo, pubsub, p2p streams, clocks, disk space, peers, and each "
+          "Checks the daemon and its socket, Kubo, pubsub, p2p streams, clocks, disk space, peers, "
+          "and each "
           "channel.\n"
           "Exits with 0 where all is well and with 1 where something was found."},
     Extra{

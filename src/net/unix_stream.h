@@ -1,4 +1,5 @@
-// One connection on the loop (a unix socket or a TCP one): bytes in, bytes out, with bounds on both.
+// One connection on the loop (a unix socket or a TCP one): bytes in, bytes out, with bounds on
+// both.
 #pragma once
 #include <cstddef>
 #include <memory>
