@@ -375,6 +375,7 @@ void Lists::fork(ListState& state, const Arrived& other) {
   if (held_here.root_number >= record.cut) held_here.root_number = 0, held_here.root = {};
   to_pack_.insert(node.id);
   world_.txn.put(Table::meta, meta_key('f', channel_, node.id.view()), other.block);
+  if (!PTWOP_MUTANT(promise_unsynced)) world_.must_keep = true;  // others are given it as the proof
   events_.cut.insert(node.id);
   events_.grown.insert(node.id);
   if (node.list.writer == world_.me.key()) events_.strays.push_back(node);

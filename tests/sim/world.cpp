@@ -242,6 +242,13 @@ void Replica::answer(uint64_t delay_ms, std::function<void(engine::Engine&)> goo
 void Replica::publish(const ipld::Cid& channel, Bytes message) {
   if (disk_.dead()) return;
   world_.checker_->on_published(index_, channel, message);
+  Bytes covered;
+  if (const auto decoded = sync::decode(message, covered); decoded.ok())
+    if (const auto* clock = std::get_if<sync::ClockMessage>(&decoded->body))
+      for (const sync::ClockEntry& entry : clock->entries)
+        if (entry.root && !taken.contains(entry.root))
+          world_.checker_->fail(
+              "root", fmt::format("replica {} names a root that its Kubo has not got", index_));
   ++sent;
   ++world_.messages_;
   world_.stir(std::hash<std::string_view>()(message));
@@ -258,12 +265,18 @@ void Replica::publish(const ipld::Cid& channel, Bytes message) {
 void Replica::put(uint64_t ticket, std::vector<engine::Block> blocks_put) {
   if (disk_.dead()) return;
   const bool arrives = kubo_state_.connected && !world_.condition(Act::kubo_hangs, index_);
+  std::vector<ipld::Cid> cids;
   for (engine::Block& block : blocks_put) {
     world_.checker_->on_put(index_, block);
+    cids.push_back(block.cid);
     if (arrives) blocks[block.cid] = std::move(block.bytes);
   }
   answer(
-      2, [ticket](engine::Engine& e) { e.on_stored(ticket, true); },
+      2,
+      [this, ticket, cids](engine::Engine& e) {
+        taken.insert(cids.begin(), cids.end());
+        e.on_stored(ticket, true);
+      },
       [ticket](engine::Engine& e) { e.on_stored(ticket, false); });
 }
 

@@ -65,6 +65,7 @@ class Replica : engine::Gossip, engine::BlockStore, engine::PeerStream, Clock, E
   std::unordered_map<ipld::Cid, Bytes> blocks;  ///< Its Kubo's.
   uint64_t fetched = 0;                         ///< Nodes in packs, by the processes that ended.
   test::PinSet pins;
+  std::set<ipld::Cid> taken;  ///< What its Kubo ever said that it took.
   void jump_clock(int64_t ms);
   void drift_clock(int64_t ppm);
   void set_clock_right();
