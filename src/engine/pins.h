@@ -20,7 +20,11 @@ class Pins {
   void drop_wish(uint32_t channel) { wished_.erase(channel); }
   /// Channels whose pin is to be changed.
   size_t count() const;
-  bool knows(uint32_t channel) const { return pins_.contains(channel); }
+  /// It is pinned, or will be.
+  bool knows(uint32_t channel) const {
+    const auto it = pins_.find(channel);
+    return it != pins_.end() && (it->second.next || wished_.contains(channel));
+  }
   /// The channels to be prepared in this turn, at most one change each in five seconds…
   std::vector<uint32_t> due() const;
   /// …and when the next one is (mono).

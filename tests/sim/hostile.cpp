@@ -422,7 +422,9 @@ void Hostile::roots(Random& random, uint64_t kind) {
       if (random.percent(30)) at.position.number = uint64_t{1} << 50;
       break;
     case 1: {  // another list's
-      const auto decoded = list::decode_root(world_.any_block(random));
+      auto decoded = list::decode_root(world_.any_block(random));
+      for (int tries = 0; tries < 100 && (!decoded || decoded->position.number < 16); ++tries)
+        decoded = list::decode_root(world_.any_block(random));
       if (!decoded) return;
       root = offer(list::encode(*decoded));
       at.position.number = decoded->position.number;
