@@ -91,7 +91,8 @@ class Stick(Case):
     def test_there_and_back(self):
         """Machines without Kubo, whose users give each other files."""
         large = random.Random(1).randbytes(200_000).hex()  # over 64 KiB: for the network a block of its own
-        writes = {"kv": ("kv.put", [*({"key": f"k{i}", "value": i} for i in range(300)), {"key": "large", "value": large}]),
+        small = [{"key": f"k{i}", "value": i} for i in range(300)]
+        writes = {"kv": ("kv.put", [*small, {"key": "large", "value": large}]),
                   "log": ("log.add", [{"value": {"n": i}} for i in range(300)]),
                   "count": ("count.add", [{"by": i} for i in range(300)])}
         for kind, (method, params) in writes.items():
