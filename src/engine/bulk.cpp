@@ -52,21 +52,19 @@ bool Bulk::fetch(const list::ListId& list, const list::PublicKey& peer, const ip
   job.moved_ms = world_.now_ms();
   Slot& slot = job.slots.emplace_back(Slot{Kind::root, 1, number});
   slot.cid = root;
-  ask(job);
+  ask(list, job);
   return true;
 }
 
-void Bulk::ask(Job& job) {
+void Bulk::ask(const list::ListId& list, Job& job) {
   for (size_t i = 0; i < std::min(job.slots.size(), kWindow); ++i) {
     Slot& slot = job.slots[i];
     if (slot.asked || slot.here) continue;
     if (i > 0 && world_.bulk_blocks >= kBlocksMax) return;
     slot.asked = true;
     ++world_.bulk_blocks;
-    const auto list =
-        std::find_if(jobs_.begin(), jobs_.end(), [&](const auto& j) { return &j.second == &job; });
     if (!asked_.contains(slot.cid)) world_.ports.blocks.get(slot.cid);
-    asked_.emplace(slot.cid, list->first);
+    asked_.emplace(slot.cid, list);
   }
 }
 
@@ -120,7 +118,7 @@ void Bulk::on_block(const ipld::Cid& cid, const Result<Bytes>& block) {
     if (failed)
       end(job, true);
     else if (!good)
-      ask(job->second);
+      ask(list, job->second);
   }
 }
 
@@ -140,7 +138,7 @@ void Bulk::advance(const access::Membership& membership) {
     else if (job->second.slots.empty() || held(job->first) >= job->second.number)
       end(job, held(job->first) < job->second.number);
     else
-      ask(job->second);
+      ask(job->first, job->second);
   }
 }
 

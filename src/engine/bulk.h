@@ -65,7 +65,7 @@ class Bulk {
   bool step(const list::ListId& list, Job& job, const access::Membership& membership);
   bool open_front(const list::ListId& list, Job& job);
   bool take_items(const list::ListId& list, Job& job, const access::Membership& membership);
-  void ask(Job& job);
+  void ask(const list::ListId& list, Job& job);
   void drop_slot(Slot& slot);
   void end(Jobs::iterator job, bool failed);
   bool is_penalised(const list::ListId& list, const list::PublicKey& peer) const;

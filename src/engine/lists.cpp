@@ -117,13 +117,18 @@ void Lists::offer(list::Node node, Bytes block, const access::Membership& member
     ++world_.stats.refused["queue_full"];  // no fault of the sender's, so it is not charged for it
     return;
   }
+  let_wait(id, std::move(arrived));
+  drain(id, membership);
+}
+
+void Lists::let_wait(const list::ListId& id, Arrived arrived) {
   Waiting& waiting = waiting_[id];
   if (waiting.nodes.empty()) waiting.since_ms = world_.now_ms();
   waiting.bytes += arrived.block.size();
   waiting_bytes_ += arrived.block.size();
   ++waiting_count_;
+  const uint64_t number = arrived.node.number;
   waiting.nodes.emplace(number, std::move(arrived));
-  drain(id, membership);
 }
 
 void Lists::offer_run(const list::ListId& id, std::vector<Arrived> run,
@@ -139,12 +144,7 @@ void Lists::offer_run(const list::ListId& id, std::vector<Arrived> run,
       continue;
     }
     drop(id, number);
-    Waiting& waiting = waiting_[id];
-    if (waiting.nodes.empty()) waiting.since_ms = world_.now_ms();
-    waiting.bytes += arrived.block.size();
-    waiting_bytes_ += arrived.block.size();
-    ++waiting_count_;
-    waiting.nodes.emplace(number, std::move(arrived));
+    let_wait(id, std::move(arrived));
   }
   drain(id, membership);
   // Far more than may wait may be left of it.

@@ -105,6 +105,7 @@ class Lists {
   void take_stray(Arrived arrived);
   void compare_with_held(ListState& state, Arrived arrived);
   void fork(ListState& state, const Arrived& other);
+  void let_wait(const list::ListId& id, Arrived arrived);
   void drop(const list::ListId& id, uint64_t number);
   void drop_all(const list::ListId& id);
   bool room_for(const list::ListId& id, const Arrived& arrived, bool known);
