@@ -165,7 +165,7 @@ class Daemon {
     backend.read = [this](std::function<void()> use) { reader_thread.add(std::move(use)); };
     backend.work = [this](std::function<void()> use) { files_thread.add(std::move(use)); };
     backend.ending = [this] { return ending.load(); };
-    backend.backup = [this](const std::string& to) -> Result<rpc::BackupDone> {
+    backend.backup = [](const std::string& to) -> Result<rpc::BackupDone> {
       std::filesystem::create_directory(to);
       return rpc::BackupDone{9, 41822, 9, 41822, true};
     };
