@@ -9,6 +9,7 @@
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <set>
 #include <sstream>
 #include <string>
 #include <thread>
@@ -47,14 +48,38 @@ inline void spill(const std::filesystem::path& path, std::string_view text) {
 }
 
 /// Of a folder that is in use: files may change and go meanwhile.
-inline void copy_folder(const std::filesystem::path& from, const std::filesystem::path& to) {
+inline void copy_files(const std::filesystem::path& from, const std::filesystem::path& to) {
   std::filesystem::create_directory(to);
   std::filesystem::permissions(to, std::filesystem::status(from).permissions());
   for (const auto& entry : std::filesystem::directory_iterator(from))
     if (entry.is_directory())
-      copy_folder(entry.path(), to / entry.path().filename());
+      copy_files(entry.path(), to / entry.path().filename());
     else if (std::ifstream(entry.path()))
       spill(to / entry.path().filename(), slurp(entry.path()));
+}
+
+/// Names, sizes and times of change.
+inline std::string listing(const std::filesystem::path& folder) {
+  std::set<std::string> out;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
+    std::error_code gone;
+    const auto changed = entry.last_write_time(gone).time_since_epoch().count();
+    const uint64_t size = entry.is_regular_file(gone) ? entry.file_size(gone) : 0;
+    out.insert(entry.path().string() + ' ' + std::to_string(size) + ' ' + std::to_string(changed));
+  }
+  std::string text;
+  for (const std::string& line : out) text += line + '\n';
+  return text;
+}
+
+/// What a machine that stops now leaves behind, also of a folder in use: it is copied again if
+/// RocksDB wrote meanwhile.
+inline void copy_folder(const std::filesystem::path& from, const std::filesystem::path& to) {
+  for (std::string before, after = "-"; before != after; after = listing(from)) {
+    before = listing(from);
+    std::filesystem::remove_all(to);
+    copy_files(from, to);
+  }
 }
 
 /// What fails is named by the end of a file's name.
