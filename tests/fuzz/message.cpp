@@ -17,11 +17,14 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   // And what a replica makes of it, had it been signed.
   const sync::Holdings nothing;
   sync::Replicator replicator(nothing, 1);
+  const auto no_root = [](const list::ListId&, const list::PublicKey&, const ipld::Cid&, uint64_t) {
+    return false;
+  };
   for (const bool member : {false, true}) {
     if (!replicator.admit(*message, member, 1'000, 1'000)) continue;
     if (std::holds_alternative<sync::ClockMessage>(message->body))
       replicator.on_clock(*message, member, 1'000, 1'000);
-    for (uint64_t now = 1'000; now < 5'000; now += 500) (void)replicator.tick(now, true);
+    for (uint64_t now = 1'000; now < 5'000; now += 500) (void)replicator.tick(now, true, no_root);
     (void)replicator.missing();
   }
   return 0;
