@@ -50,6 +50,7 @@ struct Daemon {
       });
     };
     backend.read = [this](std::function<void()> use) { boost::asio::post(loop, std::move(use)); };
+    backend.work = [](const std::function<void()>&) {};  // files anywhere are not for a fuzzer
     backend.stop = [] {};
     server = std::make_unique<rpc::Server>(loop, backend);
     fuzz::expect(server->listen(folder + "/rpc.sock").ok(), "it listens");
