@@ -355,7 +355,7 @@ void World::act(const Action& action) {
       stop(who, action.b, false);
       replica->disk().replace(*replica->backup);
       replica->from_copy = true;
-      replica->from_backup = action.salt & 1;
+      replica->from_backup = action.salt % 4 == 0;
       return;
     case Act::carry:
       return carry(action);

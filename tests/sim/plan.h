@@ -25,7 +25,8 @@ enum class Act : uint8_t {
   die,      ///< …and never comes back
   pause,    ///< does nothing for `b` ms
   copy,     ///< somebody copies the data folder
-  restore,  ///< stops, gets the last copy in place of its folder (odd salt: as a backup that is
+  restore,  ///< stops, gets the last copy in place of its folder (salt: one in four as a backup
+            ///< that is
             ///< restored); back after `b` ms
   carry,    ///< a file of the channel goes to the replica `a` (salt: when, and how much of it)
   // disks and clocks, each for `b` ms
